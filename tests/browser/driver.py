@@ -1,0 +1,129 @@
+"""Drives the app in a browser: words for what a person does, and waiting for what they would wait for.
+
+Run as a program it prints which browser the tests will use, or says that there is none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+SHOTS = Path(__file__).parent / "shots"
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+MAC_APPLICATIONS = (
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+)
+
+# How long the page must have been still. A slider sends its value 200 ms after the last key, and until the script
+# has started nothing shows that an answer is still to come.
+STILL_MS = 300
+
+READY = """(still) => {
+    const app = document.querySelector('[data-testid=stApp]');
+    const busy = !app
+        || app.dataset.testConnectionState !== 'CONNECTED'
+        || app.dataset.testScriptState !== 'notRunning'
+        || document.querySelector('[data-stale=true], [data-testid=stSkeleton]');
+    if (busy) { window.stillSince = undefined; return false; }
+    window.stillSince ??= performance.now();
+    return performance.now() - window.stillSince >= still;
+}"""
+
+# Traces as JSON: Plotly keeps typed arrays and, under names with an underscore, its own workings.
+PLOT = """(graph) => JSON.stringify(graph._fullData, (name, value) =>
+    name.startsWith('_') || typeof value === 'function' ? undefined
+    : ArrayBuffer.isView(value) ? Array.from(value) : value)"""
+
+
+def find_chromium() -> str:
+    """Path of the Chromium or Chrome to test with; LookupError says what to do where there is none."""
+    chosen = os.environ.get("CHROME")
+    if chosen:
+        path = shutil.which(chosen)
+        if path:
+            return path
+        raise LookupError(f"CHROME={chosen} is not a program")
+    for name in (*CHROMIUM_NAMES, *MAC_APPLICATIONS):
+        path = shutil.which(name)
+        if path:
+            return path
+    hint = "brew install --cask chromium" if sys.platform == "darwin" else "apt-get install chromium"
+    raise LookupError(f"no Chromium or Chrome found; install one ({hint}) or set CHROME=/path/to/it")
+
+
+def ready(page: Page, timeout_s: float = 30) -> None:
+    """Wait until the app has answered everything and stands still."""
+    page.evaluate("window.stillSince = undefined")
+    page.wait_for_function(READY, arg=STILL_MS, timeout=timeout_s * 1000)
+
+
+def visit(page: Page, address: str = "/", timeout_s: float = 60) -> None:
+    """Open a page of the app, such as "/" or "/?k=3", and wait until it is ready."""
+    page.goto(address)
+    page.wait_for_selector("[data-testid=stApp]", timeout=timeout_s * 1000)
+    ready(page, timeout_s)
+
+
+def set_number(page: Page, label: str, value: float | str) -> None:
+    """Type a number into the input of that label, press Enter, wait for the answer."""
+    box = page.get_by_role("spinbutton", name=label, exact=True)
+    box.fill(str(value))
+    box.press("Enter")
+    ready(page)
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """Pick an option of the select box of that label and wait for the answer."""
+    page.get_by_role("combobox", name=label).click()
+    page.get_by_role("option", name=option, exact=True).click()
+    ready(page)
+
+
+def by_key(page: Page, key: str) -> Locator:
+    """The element that was made with ``key=``."""
+    return page.locator(f".st-key-{key}")
+
+
+def plot_data(page: Page, key: str) -> list[dict[str, Any]]:
+    """The traces, as drawn, of the Plotly chart that was made with ``key=``; arrays are lists."""
+    graph = by_key(page, key).locator(".js-plotly-plot")
+    graph.wait_for()
+    page.wait_for_function("(graph) => graph._fullData", arg=graph.element_handle())
+    traces: list[dict[str, Any]] = json.loads(graph.evaluate(PLOT))
+    return traces
+
+
+def screenshot(page: Page, name: str, width: int = 1280, theme: Literal["light", "dark"] = "light") -> Path:
+    """A picture of the whole page under ``tests/browser/shots``, which git ignores."""
+    before = page.viewport_size
+    page.emulate_media(color_scheme=theme)
+    page.set_viewport_size({"width": width, "height": 900})
+    ready(page)
+    # The page scrolls in an inner container, so a full-page shot does not grow: the window must.
+    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+    page.set_viewport_size({"width": width, "height": max(900, height)})
+    ready(page)
+    SHOTS.mkdir(exist_ok=True)
+    path = SHOTS / f"{name}-{width}-{theme}.png"
+    page.screenshot(path=path)
+    page.emulate_media(color_scheme="light")
+    if before:
+        page.set_viewport_size(before)
+    ready(page)
+    return path
+
+
+if __name__ == "__main__":
+    try:
+        print(find_chromium())
+    except LookupError as error:
+        sys.exit(str(error))
