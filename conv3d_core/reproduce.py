@@ -1,0 +1,66 @@
+"""The MLX program that computes exactly the output on screen, for a fresh interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from conv3d_core.errors import SpecError
+from conv3d_core.kernels import KERNELS, factors, kernel_names
+from conv3d_core.spec import ConvSpec
+
+RANDOM = "random"
+EACH = "each"
+
+
+def reproduction(spec: ConvSpec, source: str, seed: int, input_shape: Sequence[int], device: str) -> str:
+    """A program that reads ``input.npy`` and writes ``output.npy``; it needs MLX and NumPy and nothing of ours.
+
+    Args:
+        spec: the layer.
+        source: "random", "each" or a name in `KERNELS`.
+        seed: of the random weights.
+        input_shape: (N, D, H, W, C), for the comment.
+        device: "cpu" or "gpu": where the output on screen was computed.
+
+    Raises:
+        SpecError: no such source, or a kernel size too small for the kernel.
+    """
+    if source not in (RANDOM, EACH, *KERNELS):
+        raise SpecError("kernel", f"{source!r} is not a source of weights", f"use {RANDOM}, {EACH} or a named kernel")
+    lines = ["import mlx.core as mx", "import mlx.nn as nn", "import numpy as np", ""]
+    lines.append(f"mx.set_default_device(mx.{device})")
+    if source == RANDOM:
+        lines.append(f"mx.random.seed({seed})")
+    lines.append(f"layer = {spec.to_mlx()}")
+    if source != RANDOM:
+        lines += ["", *_named_weights(spec, source)]
+    lines += [
+        "",
+        f'x = mx.array(np.load("input.npy"))  # {tuple(input_shape)}: N, D, H, W, C',
+        "y = layer(x)",
+        "mx.eval(y)",
+        'np.save("output.npy", np.array(y))',
+        "print(y.shape)",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _named_weights(spec: ConvSpec, source: str) -> list[str]:
+    names = kernel_names(source, spec)
+    used = list(dict.fromkeys(names))
+    lines = ["# Each kernel is a sum of outer products: a factor along D, one along H, one along W.", "kernels = ["]
+    for name in used:
+        lines.append(f"    [  # {KERNELS[name].title}")
+        lines += [f"        ({', '.join(str(list(row)) for row in term)})," for term in factors(name, spec.kernel_size)]
+        lines.append("    ],")
+    lines += [
+        "]",
+        'taps = [sum(np.einsum("i,j,k->ijk", *term) for term in kernel).astype(np.float32) for kernel in kernels]',
+        f"weight = np.stack([taps[channel % {len(used)}] for channel in range({spec.out_channels})])",
+    ]
+    if spec.in_channels > 1:
+        lines.append("# The same kernel on every input channel; together they take the mean.")
+    lines.append(
+        f"layer.weight = mx.array(np.repeat(weight[..., None] / {spec.in_channels}, {spec.in_channels}, axis=-1))"
+    )
+    return lines
