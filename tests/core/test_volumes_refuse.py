@@ -1,0 +1,346 @@
+"""What is not read: each message, and files made to hurt, which must cost neither memory nor time."""
+
+import gzip
+import io
+import pickle
+import re
+import struct
+import tracemalloc
+import zipfile
+import zlib
+
+import nibabel
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conv3d_core.errors import VolumeError
+from conv3d_core.volumes import read_volume
+from conv3d_core.volumes.bundled import FOLDER
+
+REMEDY = "is not a volume format that is read here; use .npy, .npz, .nii, .nii.gz or .tif."
+
+
+def npy(array, **options):
+    file = io.BytesIO()
+    np.save(file, array, **options)
+    return file.getvalue()
+
+
+def npy_header(shape, descr="'<f4'"):
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
+
+
+def nifti(shape=(2, 3, 4), dtype=np.int16, **fields):
+    data = bytearray(nibabel.Nifti1Image(np.zeros(shape, dtype), np.eye(4), dtype=dtype).to_bytes())
+    header = nibabel.Nifti1Header(bytes(data[:348]))
+    for name, value in fields.items():
+        header[name] = value
+    data[:348] = header.binaryblock
+    return bytes(data)
+
+
+def tiff(array, **options):
+    file = io.BytesIO()
+    tifffile.imwrite(file, array, **{"photometric": "minisblack", **options})
+    return file.getvalue()
+
+
+def zipped(**members):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(f"{name}.npy", content)
+    return file.getvalue()
+
+
+def refused(data, message, **options):
+    """The message, and that refusing took less than 64 MiB."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(VolumeError, match=re.escape(message)) as caught:
+            read_volume(data, **options)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 64 * 2**20
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"", "0 bytes"),
+        (b"hello, world\n" * 50, "text"),
+        (b"<!DOCTYPE html><html>", "an HTML page"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(600), "a PNG picture"),
+        (b"\xff\xd8\xff\xe0" + bytes(600), "a JPEG picture"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        (pickle.dumps([1, 2]), "a pickle"),
+        (bytes(128) + b"DICM" + bytes(100), "a DICOM file"),
+        (bytes(range(256)) * 3, "768 bytes of another kind"),
+        (gzip.compress(b"hello"), "gzip data without NIfTI in it"),
+        (nifti(magic=b"ni1"), "a NIfTI header whose data is in another file"),
+    ],
+)
+def test_other_formats(data, kind):
+    error = refused(data, f"file: 'x.dat' ({kind}) {REMEDY}", name="/tmp/x.dat")
+    assert error.field == "file"
+
+
+def test_without_a_name():
+    refused(b"", f"file: this (0 bytes) {REMEDY}")
+
+
+def test_paths(tmp_path):
+    refused(tmp_path / "none.npy", "file: there is no file 'none.npy'; check the path.")
+    refused(tmp_path, "there is no file")
+    refused("/dev/zero", "there is no file 'zero'")
+    sparse = tmp_path / "sparse.npy"
+    with sparse.open("wb") as file:
+        file.truncate(3 * 2**30)
+    refused(sparse, "file: 'sparse.npy' has 3,072 MiB; use one of at most 1,040 MiB.")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (npy(np.ones(5)), "file: an array (5,) is not a volume; save (D, H, W), (D, H, W, C) or (1, D, H, W, C)."),
+        (npy(np.ones((2, 2, 2, 2, 2))), "an array (2, 2, 2, 2, 2) is not a volume"),
+        (npy(np.ones((2, 0, 2))), "the declared shape (2, 0, 2) holds no voxel"),
+        (npy_header((2, -3, 4)), "the declared shape (2, -3, 4) holds no voxel"),
+        (npy(np.ones((2, 2, 2), complex)), "file: complex128 values are complex; save the magnitude or the real part"),
+        (npy(np.zeros((2, 2, 2), "f4,i4")), "values are not plain numbers; save integers or floats of 8 to 64 bits"),
+        (npy(np.zeros((2, 2, 2), "U3")), "values are not plain numbers"),
+        (npy(np.zeros((2, 2, 2), "M8[s]")), "values are not plain numbers"),
+        (npy(np.zeros((2, 2, 2), np.longdouble)), "values are not plain numbers"),
+        (npy(np.ones((4, 4, 4)))[:-1], "it is cut off: its header declares 512 bytes and 511 are there"),
+        (npy_header((8192, 8192, 8192)), "the declared shape (8192, 8192, 8192) needs 2,097,152 MiB as float32"),
+        (npy_header((2**62, 2**62, 2**62)), "crop or reduce it to at most 512 MiB first"),
+        (npy_header((2, 2), "'<q9'"), "its .npy header is damaged"),
+        (npy_header("(" * 3000), "its .npy header is damaged"),
+        (b"\x93NUMPY", "its .npy header is damaged"),
+        (b"\x93NUMPY\x09\x00" + bytes(50), "version 9.0 of .npy is not read here; save it with numpy.save"),
+        (b"\x93NUMPY\x03\x00" + bytes(50), "version 3.0 of .npy is not read here; save it with numpy.save"),
+    ],
+)  # fmt: skip
+def test_npy(data, message):
+    refused(data, message)
+
+
+class Bomb:
+    ran = False
+
+    def __reduce__(self):
+        return (setattr, (Bomb, "ran", True))
+
+
+def test_nothing_is_unpickled():
+    data = npy(np.array([[[Bomb()]]], dtype=object), allow_pickle=True)
+    refused(data, "it holds Python objects, and reading those would run code from the file; save numbers only")
+    refused(zipped(a=data), "it holds Python objects")
+    assert not Bomb.ran
+
+
+class TestNpz:
+    def test_several_volumes_are_listed(self):
+        data = zipped(a=npy(np.ones((2, 3, 4))), b=npy(np.ones((2, 2, 2), np.uint8)))
+        message = (
+            "member: 2 of its 2 arrays could be the volume; name one of 'a' float64 (2, 3, 4); 'b' uint8 (2, 2, 2)."
+        )
+        assert refused(data, message).field == "member"
+
+    def test_no_volume_among_several(self):
+        refused(
+            zipped(a=npy(np.ones(2)), b=npy(np.ones(3))), "member: none of its arrays is the volume; name one of 'a'"
+        )
+
+    def test_long_lists_are_cut(self):
+        refused(zipped(**{f"m{n}": npy(np.ones((1, 1, 1))) for n in range(11)}), "'m7' float64 (1, 1, 1); and 3 more.")
+
+    def test_a_member_that_is_not_there(self):
+        refused(zipped(a=npy(np.ones((2, 3, 4)))), "member: there is no 'q'; choose one of 'a' float64", member="q")
+
+    def test_a_member_of_a_file_that_has_none(self):
+        message = "member: 'q' is asked for, and only an .npz has members; leave it out."
+        refused(npy(np.ones((2, 3, 4))), message, member="q")
+
+    def test_no_array(self):
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("word/document.xml", "<x/>")
+        refused(file.getvalue(), "file: its zip archive holds no .npy array; use numpy.savez.")
+
+    def test_a_bomb_is_not_inflated(self):
+        bomb = zipped(a=npy_header((8, 8, 8)) + bytes(80 * 2**20))
+        assert len(bomb) < 2**20
+        tracemalloc.start()
+        assert read_volume(bomb).shape == (8, 8, 8, 1)  # what the header declares, and nothing after it
+        assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+        tracemalloc.stop()
+        refused(zipped(a=npy_header((4096, 4096, 64)) + bytes(80 * 2**20)), "needs 4,096 MiB as float32")
+
+    def test_a_cut_off_member(self):
+        refused(zipped(a=npy_header((8, 8, 8)) + bytes(2000)), "it is cut off")
+
+    def test_other_compressions_are_not_run(self):
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_BZIP2) as archive:
+            archive.writestr("a.npy", npy(np.ones((2, 2, 2))))
+        refused(file.getvalue(), "member 'a.npy' is compressed with method 12; use numpy.savez or")
+
+    def test_encrypted(self):
+        data = bytearray(zipped(a=npy(np.ones((2, 2, 2)))))
+        data[data.rfind(b"PK\x01\x02") + 8] |= 1
+        refused(bytes(data), "member 'a.npy' is encrypted")
+
+    def test_damaged(self):
+        data = zipped(a=npy(np.random.default_rng(0).random((9, 9, 9))))
+        refused(data[: len(data) // 2], "its zip archive is damaged")
+        changed = bytearray(data)
+        changed[len(data) // 2] ^= 0xFF
+        with pytest.raises(VolumeError, match="its zip archive is damaged"):
+            read_volume(bytes(changed))
+
+    def test_a_directory_of_a_million_entries_is_not_read(self):
+        end = b"PK\x05\x06" + struct.pack("<4H2LH", 0, 0, 65535, 65535, 50_000_000, 0, 0)
+        refused(b"PK\x03\x04" + bytes(100) + end, "its zip directory is larger than that of any set of arrays")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (nifti()[:-5], "it is cut off: its header declares 400 bytes and 395 are there"),
+        (nifti()[:350], "it is cut off"),
+        (
+            nifti(dim=[3, 30000, 30000, 30000, 1, 1, 1, 1]),
+            "the declared shape (30000, 30000, 30000) needs 102,996,826 MiB",
+        ),
+        (nifti(dim=[3, 2, -3, 4, 1, 1, 1, 1]), "the declared shape (2, -3, 4) holds no voxel"),
+        (nifti(dim=[1, 24, 1, 1, 1, 1, 1, 1]), "a NIfTI array (24,) is not one volume"),
+        (nifti((2, 2, 2, 2, 2)), "a NIfTI array (2, 2, 2, 2, 2) is not one volume; save (x, y, z), (x, y, z, t) or"),
+        (nifti(dtype=np.complex64), "complex64 values are complex"),
+        (nifti(datatype=128, bitpix=24), "values are not plain numbers"),
+        (nifti(datatype=9999), "its NIfTI-1 header is damaged"),
+        (nifti(vox_offset=1e9), "its NIfTI-1 header puts the data at byte 1,000,000,000"),
+        (nifti(vox_offset=np.nan), "its NIfTI-1 header is damaged"),
+        (nifti(scl_slope=1, scl_inter=np.inf), "its NIfTI-1 header is damaged"),
+        (gzip.compress(nifti())[:-9], "its gzip data is cut off"),
+        (gzip.compress(nifti())[:-8] + bytes(8), "its gzip data is damaged"),
+        (gzip.compress(nifti()[:-5]), "it is cut off"),
+        (gzip.compress(nifti())[:10] + b"\xff" * 40, "its gzip data is damaged"),
+    ],
+)
+def test_nifti(data, message):
+    refused(data, message)
+
+
+def test_a_gzip_bomb_is_not_inflated():
+    small = nifti(dim=[3, 2, 3, 4, 1, 1, 1, 1])
+    bomb = gzip.compress(small + bytes(80 * 2**20))
+    tracemalloc.start()
+    assert read_volume(bomb).shape == (4, 3, 2, 1)
+    assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+    tracemalloc.stop()
+    declared = nifti(dim=[3, 4096, 4096, 64, 1, 1, 1, 1])
+    refused(gzip.compress(declared + bytes(80 * 2**20)), "needs 4,096 MiB as float32")
+    refused(gzip.compress(bytes(80 * 2**20)), "gzip data without NIfTI in it")
+
+
+class TestTiff:
+    stack = np.random.default_rng(0).integers(0, 999, (4, 20, 30)).astype(np.uint16)
+
+    @pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"imagej": True}, {"ome": True}], ids=str)
+    @pytest.mark.parametrize("part", [0.02, 0.3, 0.6, 0.95])
+    def test_cut_off(self, options, part):
+        data = tiff(self.stack, **options)
+        with pytest.raises(VolumeError, match=r"^file: .*(cut off|damaged|missing|no image)"):
+            read_volume(data[: int(len(data) * part)])
+
+    def test_pages_in_a_circle(self):
+        data = bytearray(tiff(self.stack))
+        with tifffile.TiffFile(io.BytesIO(bytes(data))) as file:
+            first = file.pages.first.offset
+        (tags,) = struct.unpack_from("<H", data, first)
+        struct.pack_into("<L", data, first + 2 + 12 * tags, first)
+        refused(bytes(data), "its pages run in a circle, or are more than 100,000")
+
+    def test_a_huge_header(self):
+        data = bytearray(tiff(np.zeros((64, 64), np.uint8)))
+        with tifffile.TiffFile(io.BytesIO(bytes(data))) as file:
+            tags = file.pages.first.tags
+            places = [tags[name].valueoffset for name in ("ImageWidth", "ImageLength")]
+        for place in places:
+            data[place : place + 2] = b"\xff\xff"
+        refused(bytes(data), "the declared shape (65535, 65535) needs 16,384 MiB as float32")
+
+    def test_a_strip_that_inflates_too_far(self, monkeypatch):
+        monkeypatch.setattr("conv3d_core.volumes.tiff.MAX_VOLUME_BYTES", 2**20)
+        monkeypatch.setattr("conv3d_core.volumes.tiff.MOST_INFLATED", 2**21)
+        data = tiff(np.zeros((64, 64), np.uint8), compression="zlib")
+        bomb = zlib.compress(bytes(2**24))
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            tags = file.pages.first.tags
+            offset, count = tags["StripOffsets"], tags["StripByteCounts"]
+        changed = bytearray(data + bomb)
+        changed[offset.valueoffset : offset.valueoffset + 4] = struct.pack("<I", len(data))
+        changed[count.valueoffset : count.valueoffset + 2] = struct.pack("<H", len(bomb))
+        refused(bytes(changed), "one of its strips inflates to more than 2 MiB")
+
+    def test_compressions_that_are_not_read(self):
+        data = bytearray(tiff(np.zeros((64, 64), np.uint8), compression="zlib"))
+        with tifffile.TiffFile(io.BytesIO(bytes(data))) as file:
+            place = file.pages.first.tags["Compression"].valueoffset
+        data[place : place + 2] = struct.pack("<H", 5)
+        refused(bytes(data), "file: its compression LZW is not read here; save it uncompressed or with deflate.")
+
+    def test_planes_in_other_files(self, tmp_path):
+        (tmp_path / "b.ome.tif").write_bytes(tiff(np.ones((20, 30), np.uint8)))
+        xml = (
+            '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:1"><Image><Pixels '
+            'DimensionOrder="XYZCT" Type="uint8" SizeX="30" SizeY="20" SizeZ="2" SizeC="1" SizeT="1">'
+            '<TiffData FirstZ="0" IFD="0"><UUID FileName="a.ome.tif">urn:uuid:1</UUID></TiffData>'
+            f'<TiffData FirstZ="1" IFD="0"><UUID FileName="{tmp_path}/b.ome.tif">urn:uuid:2</UUID></TiffData>'
+            "</Pixels></Image></OME>"
+        )
+        path = tmp_path / "a.ome.tif"
+        path.write_bytes(tiff(np.zeros((20, 30), np.uint8), description=xml, metadata=None))
+        assert tifffile.imread(path).any()  # the obvious call reads the other file
+        refused(path, "some of its planes lie in other files or are missing; save the whole stack as one TIFF.")
+
+    def test_complex(self):
+        refused(tiff(np.ones((2, 20, 30), np.complex64)), "complex64 values are complex")
+
+
+SEEDS = [
+    npy(np.ones((2, 3, 4))),
+    zipped(a=npy(np.ones((2, 3, 4)))),
+    nifti(),
+    gzip.compress(nifti(), mtime=0),
+    tiff(np.ones((2, 20, 30), np.uint8)),
+    tiff(np.ones((2, 20, 30), np.uint8), compression="zlib"),
+    tiff(np.ones((2, 20, 30), np.uint8), imagej=True, metadata={"axes": "ZYX", "spacing": 1.0, "unit": "um"}),
+    (FOLDER / "micro_stardist_nuclei3d.tif").read_bytes(),
+]
+
+
+@given(
+    st.sampled_from(SEEDS),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
+    st.floats(0, 1),
+)
+def test_damage_gives_a_volume_or_a_volume_error(seed, changes, kept):
+    """Up to six bytes of the first 500 changed, and perhaps the end cut off."""
+    data = bytearray(seed)
+    for place, value in changes:
+        data[int(place * min(len(data), 500))] = value
+    if kept < 0.5:
+        data = data[: int(len(data) * 2 * kept)]
+    try:
+        volume = read_volume(bytes(data))
+    except VolumeError:
+        return
+    assert volume.array.ndim == 4
