@@ -1,0 +1,83 @@
+"""What a layer costs, as rows to read: a quantity, its value, and the product that explains it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from conv3d_core.shapes import (
+    input_bytes,
+    macs,
+    output_bytes,
+    parameter_count,
+    unfolded_bytes,
+    weight_bytes,
+)
+from conv3d_core.spec import ConvSpec
+
+_TIMES = " \N{MULTIPLICATION SIGN} "
+
+
+@dataclass(frozen=True, slots=True)
+class CostRow:
+    """One line of the table: what, how much, and why."""
+
+    quantity: str
+    value: str
+    because: str
+
+
+def cost_info(spec: ConvSpec, input_shape: Sequence[int]) -> list[CostRow]:
+    """Parameters, work and memory of a layer on an input of shape (N, D, H, W, C).
+
+    Raises:
+        ShapeError: the input does not fit the layer.
+    """
+    output_shape = spec.output_shape(input_shape)
+    outputs = f"{_product(output_shape[1:4])} positions"
+    window = f"{_product(spec.kernel_size)} taps{_TIMES}{spec.in_channels} in"
+    biases = f" + {spec.out_channels} biases" if spec.bias else ", no bias"
+    unfolded = unfolded_bytes(spec, input_shape)
+    unfolding = f"{outputs}{_TIMES}{window}{_TIMES}4 B, on the CPU"
+    return [
+        CostRow("Parameters", f"{parameter_count(spec):,}", f"{spec.out_channels} out{_TIMES}{window}{biases}"),
+        CostRow("MACs", count(macs(spec, input_shape)), f"{outputs}{_TIMES}{spec.out_channels} out{_TIMES}{window}"),
+        CostRow("Input", size(input_bytes(input_shape)), f"{_product(input_shape)}{_TIMES}4 B"),
+        CostRow("Weights", size(weight_bytes(spec)), f"{parameter_count(spec):,}{_TIMES}4 B"),
+        CostRow("Output", size(output_bytes(spec, input_shape)), f"{_product(output_shape)}{_TIMES}4 B"),
+        CostRow(
+            "Unfolded while it runs",
+            size(unfolded) if unfolded else "none",
+            unfolding if unfolded else "MLX does not unfold a dilated convolution on the CPU",
+        ),
+        CostRow("Type", "float32", "4 B a number"),
+    ]
+
+
+def size(number_of_bytes: int) -> str:
+    """Bytes to read, in powers of 1024.
+
+    >>> size(864), size(5 * 2**20), size(3 * 2**30)
+    ('864 B', '5.00 MiB', '3.00 GiB')
+    """
+    for unit, step in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if number_of_bytes >= step:
+            return f"{number_of_bytes / step:.2f} {unit}"
+    return f"{number_of_bytes} B"
+
+
+def count(number: int) -> str:
+    """A count to read, in powers of 1000.
+
+    >>> count(5832), count(28_851_984)
+    ('5,832', '28.9 M')
+    """
+    for unit, step in (("T", 10**12), ("G", 10**9), ("M", 10**6)):
+        if number >= step:
+            return f"{number / step:.3g} {unit}"
+    return f"{number:,}"
+
+
+def _product(sizes: Sequence[int]) -> str:
+    return _TIMES.join(f"{n}" for n in sizes) if math.prod(sizes) != 1 else "1"

@@ -1,0 +1,107 @@
+"""Small multiples, statistics, histogram, cost."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conv3d_core import ConvSpec, ShapeError
+from conv3d_core.figures.channels import BINS, channel_statistics, histogram_figure, histogram_info
+from conv3d_core.figures.cost import cost_info, count, size
+from conv3d_core.figures.maps import maps_info, sheet_png, tile_image, tile_png
+
+
+def output() -> np.ndarray:
+    """Channel 0 rises along D, H and W, channel 1 is 5 everywhere."""
+    array = np.zeros((2, 3, 4, 2), np.float32)
+    array[..., 0] = np.arange(24).reshape(2, 3, 4) - 12
+    array[..., 1] = 5
+    return array
+
+
+def test_maps_have_their_own_range_over_the_whole_volume_or_a_shared_one() -> None:
+    own = maps_info(output(), "D", 1, shared=False, constants=[None, 5.0])
+    assert [(m.low, m.high) for m in own] == [(-12, 12), (-5, 5)]
+    shared = maps_info(output(), "D", 1, shared=True, constants=[None, 5.0])
+    assert [(m.low, m.high) for m in shared] == [(-12, 12), (-12, 12)]
+    np.testing.assert_array_equal(own[0].values, output()[1, :, :, 0])
+    assert [m.label for m in own] == ["0: ±12", "1: constant 5"]
+
+
+def test_a_tile_keeps_voxels_square_edged_and_spaced() -> None:
+    info = maps_info(output(), "D", 0, shared=False, constants=[None, None])[0]
+    picture = tile_image(info, aspect=2.0, size=240)
+    assert picture.size == (160, 240), "4 columns by 3 rows, each twice as high as wide"
+    assert len(picture.crop((0, 0, 40, 80)).getcolors()) == 1, "one voxel, one colour"
+    assert Image.open(io.BytesIO(tile_png(info, 1.0))).format == "PNG"
+
+
+def test_d_runs_upwards_on_tiles_too() -> None:
+    info = maps_info(output(), "W", 0, shared=False, constants=[None, None])[0]
+    picture = tile_image(info, 1.0)
+    top, bottom = picture.getpixel((0, 0)), picture.getpixel((0, picture.height - 1))
+    assert top[0] > top[2], "d = 1 holds the positive values and is on top"
+    assert bottom[2] > bottom[0]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 20])
+def test_a_sheet_holds_every_map(channels: int) -> None:
+    array = np.random.default_rng(0).normal(size=(2, 5, 6, channels)).astype(np.float32)
+    infos = maps_info(array, "D", 0, shared=False, constants=[None] * channels)
+    sheet = Image.open(io.BytesIO(sheet_png(infos, "nn.Conv3d(1, 8, kernel_size=3)", "shapes", 1.0, [""] * channels)))
+    coloured = (np.ptp(np.asarray(sheet).astype(int), axis=-1) > 12).sum()
+    assert coloured > channels * 20 * 200
+
+
+def test_statistics_by_hand_and_the_dead_map_is_flagged() -> None:
+    varied, dead = channel_statistics(output())
+    assert (varied.low, varied.high, varied.mean) == (-12, 11, -0.5)
+    assert varied.deviation == pytest.approx(np.sqrt((24**2 - 1) / 12))
+    assert varied.zero_share == pytest.approx(1 / 24)
+    assert (varied.flag, varied.constant) == ("", None)
+    assert (dead.flag, dead.constant) == ("dead: constant 5", 5)
+
+
+def test_statistics_count_what_is_not_finite() -> None:
+    array = output()
+    array[0, 0, 0] = np.nan
+    array[0, 0, 1, 1] = np.inf
+    varied, other = channel_statistics(array)
+    assert (varied.not_finite, varied.low) == (1, -11)
+    assert (other.flag, other.constant) == ("2 not finite", None)
+    nothing = channel_statistics(np.full((1, 1, 1, 1), np.nan, np.float32))[0]
+    assert nothing.flag == "1 not finite"
+    assert nothing.constant is None
+
+
+def test_a_histogram_counts_every_finite_value() -> None:
+    info = histogram_info(output(), 0)
+    assert (info.counts.sum(), len(info.edges)) == (24, BINS + 1)
+    assert (info.edges[0], info.edges[-1]) == (-12, 11)
+    bars = histogram_figure(info).data[0]
+    np.testing.assert_array_equal(bars.y, info.counts)
+
+
+def test_costs_explain_themselves() -> None:
+    rows = {row.quantity: row for row in cost_info(ConvSpec(1, 8, 3, stride=2, padding=1), (1, 94, 116, 98, 1))}
+    assert rows["Parameters"].value == "224"
+    assert rows["Parameters"].because == "8 out × 3 × 3 × 3 taps × 1 in + 8 biases"
+    assert rows["MACs"].value == "28.9 M"
+    assert rows["Input"].value == "4.08 MiB"
+    assert rows["Weights"].value == "896 B"
+    assert rows["Output"].value == "4.08 MiB"
+    assert rows["Unfolded while it runs"].value == "13.76 MiB"
+    assert rows["Type"].value == "float32"
+    dilated = {row.quantity: row for row in cost_info(ConvSpec(1, 8, 3, dilation=2, bias=False), (1, 9, 9, 9, 1))}
+    assert dilated["Unfolded while it runs"].value == "none"
+    assert dilated["Parameters"].because.endswith("1 in, no bias")
+    with pytest.raises(ShapeError, match="depth: effective kernel 3 does not fit"):
+        cost_info(ConvSpec(1, 8, 3), (1, 2, 9, 9, 1))
+
+
+def test_quantities_to_read() -> None:
+    assert [size(n) for n in (1023, 1024, 2**20)] == ["1023 B", "1.00 KiB", "1.00 MiB"]
+    assert [count(n) for n in (999_999, 10**9, 2 * 10**12)] == ["999,999", "1 G", "2 T"]

@@ -1,0 +1,164 @@
+"""Planes: what is cut, what is drawn on it, and what the words say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conv3d_core import ConvSpec
+from conv3d_core.figures.palette import SIGNED, depth_colours, gradient, number, paint, signed_range, value_range
+from conv3d_core.figures.plane import (
+    MAX_SQUARES,
+    PlaneInfo,
+    Square,
+    aspect_of,
+    pin_on,
+    plane_figure,
+    plane_of,
+    row_is_up,
+    spans_on,
+    squares_on,
+)
+from conv3d_core.receptive_field import receptive_field, taps
+
+ARRAY = np.arange(2 * 3 * 4 * 2, dtype=np.float32).reshape(2, 3, 4, 2)
+
+
+def plane(**changes: object) -> PlaneInfo:
+    values = {
+        "title": "Input",
+        "values": ARRAY[1, :, :, 0],
+        "axis": "D",
+        "index": 1,
+        "size": 2,
+        "aspect": 1.5,
+        "low": 0.0,
+        "high": 46.0,
+        "scope": "whole volume",
+        "signed": False,
+    }
+    return PlaneInfo(**(values | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("axis", "index", "expected"), [("D", 1, ARRAY[1]), ("H", 2, ARRAY[:, 2]), ("W", 0, ARRAY[:, :, 0])]
+)
+def test_a_plane_keeps_the_other_axes_in_order(axis: str, index: int, expected: np.ndarray) -> None:
+    np.testing.assert_array_equal(plane_of(ARRAY, axis, index), expected)
+
+
+def test_aspect_is_row_over_column_spacing() -> None:
+    spacing = (6.0, 2.0, 1.0)
+    assert [aspect_of(axis, spacing) for axis in "DHW"] == [2.0, 6.0, 3.0]
+    assert aspect_of("D", None) == 1.0
+
+
+def test_squares_on_a_plane_by_hand() -> None:
+    spec = ConvSpec(1, 1, 2, padding=(0, 1, 0), dilation=(1, 1, 2))
+    found = taps(spec, (0, 0, 1), (3, 3, 5))
+    assert squares_on(found, "D", 1) == (
+        Square(-1, 1, 1, True),
+        Square(-1, 3, 1, True),
+        Square(0, 1, 1, False),
+        Square(0, 3, 1, False),
+    )
+    assert squares_on(found, "D", 2) == ()
+
+
+@given(st.sampled_from("DHW"), st.integers(1, 3), st.integers(1, 2), st.integers(0, 2), st.integers(0, 3))
+def test_every_tap_is_on_exactly_one_plane_and_inside_the_window(
+    axis: str, kernel: int, dilation: int, padding: int, output: int
+) -> None:
+    spec = ConvSpec(1, 1, kernel, padding=padding, dilation=dilation)
+    size = (9, 9, 9)
+    pin = (output, 0, 1)
+    found = taps(spec, pin, size)
+    (top, bottom), (left, right) = spans_on(receptive_field([spec]).window(pin), axis)
+    squares = [square for index in range(-20, 20) for square in squares_on(found, axis, index)]
+    assert len(squares) == len(found) == kernel**3
+    assert all(top <= s.row <= bottom and left <= s.column <= right for s in squares)
+
+
+def test_pin_on_a_plane() -> None:
+    assert [pin_on((1, 2, 3), axis) for axis in "DHW"] == [(2, 3), (1, 3), (1, 2)]
+
+
+def test_the_words_say_what_the_picture_shows() -> None:
+    info = plane(window=((0, 2), (-1, 1)), squares=(Square(0, -1, 0, True), Square(0, 1, 0, False)))
+    assert info.words == (
+        "Input, plane D 1/2: H down, W across, colours 0 to 46, whole volume. The window spans H 0 to 2 and W -1 to 1"
+        " with 2 taps on this plane, 1 of them in the padding."
+    )
+
+
+def test_d_runs_upwards_as_in_the_scene() -> None:
+    assert [row_is_up(axis) for axis in "DHW"] == [False, True, True]
+    up = plane_figure(plane(axis="W", values=ARRAY[:, :, 0, 0]), 300).layout.yaxis.range
+    down = plane_figure(plane(), 300).layout.yaxis.range
+    assert up[0] < up[1]
+    assert down[0] > down[1]
+    assert "D up, H across" in plane(axis="W", values=ARRAY[:, :, 0, 0]).words
+
+
+def test_the_figure_draws_the_values_and_the_range() -> None:
+    figure = plane_figure(plane(), 300)
+    heatmap = figure.data[0]
+    np.testing.assert_array_equal(heatmap.z, ARRAY[1, :, :, 0])
+    assert (heatmap.zmin, heatmap.zmax, heatmap.zsmooth) == (0, 46, False)
+    assert figure.layout.yaxis.scaleratio == 1.5
+    assert "H %{y}, W %{x}" in heatmap.hovertemplate
+
+
+def test_padding_taps_are_hollow_and_the_rest_is_filled() -> None:
+    squares = (Square(0, -1, 0, True), Square(0, 1, 0, False), Square(1, 1, 1, False))
+    figure = plane_figure(plane(window=((0, 1), (-1, 1)), squares=squares, kernel_depth=2), 300)
+    drawn = {trace.name: trace for trace in figure.data[1:]}
+    assert set(drawn) == {"window", "padding 0", "taps 0", "taps 1"}
+    assert drawn["padding 0"].fill == "none"
+    assert drawn["taps 0"].fill == "toself"
+    assert [drawn["taps 0"].line.color, drawn["taps 1"].line.color] == list(depth_colours(2))
+    # The square of tap (row 0, column 1) closes around it.
+    np.testing.assert_allclose(drawn["taps 0"].x[:5], [0.58, 1.42, 1.42, 0.58, 0.58])
+    assert figure.layout.xaxis.range[0] == -1.5, "the window sticks out to the left and must be seen"
+
+
+def test_too_many_squares_leave_the_window() -> None:
+    squares = tuple(Square(0, i, 0, False) for i in range(MAX_SQUARES + 1))
+    figure = plane_figure(plane(window=((0, 0), (0, MAX_SQUARES)), squares=squares), 300)
+    assert [trace.name for trace in figure.data[1:]] == ["window"]
+
+
+def test_a_close_up_shows_the_region() -> None:
+    figure = plane_figure(plane(view=((0, 1), (2, 3))), 300)
+    assert figure.layout.xaxis.range == (1.5, 3.5)
+    assert figure.layout.yaxis.range == (1.5, -0.5)
+
+
+def test_signed_maps_are_centred_on_zero() -> None:
+    assert signed_range(np.array([-3, 2, np.nan], np.float32)) == (-3, 3)
+    assert signed_range(np.zeros(3, np.float32)) == (-1, 1)
+    assert value_range(np.array([np.nan, np.inf], np.float32)) == (0, 1)
+    white = paint(np.zeros(1, np.float32), -3, 3, SIGNED)[0]
+    assert white.min() > 240
+
+
+def test_what_is_not_finite_is_magenta() -> None:
+    np.testing.assert_array_equal(paint(np.array([np.nan, np.inf], np.float32), -1, 1, SIGNED), [[255, 0, 255]] * 2)
+
+
+def test_colours_rise_with_the_value() -> None:
+    rgb = paint(np.array([-1, 1], np.float32), -1, 1, SIGNED).astype(int)
+    assert rgb[0, 2] > rgb[0, 0], "negative is blue"
+    assert rgb[1, 0] > rgb[1, 2], "positive is red"
+    assert gradient(SIGNED).startswith("linear-gradient(to right, rgb(5, 48, 97)")
+
+
+def test_depth_colours_differ() -> None:
+    assert len(set(depth_colours(7))) == 7
+    assert len(depth_colours(1)) == 1
+
+
+def test_numbers_at_reading_precision() -> None:
+    assert [number(n) for n in (0, 242.2049, 1e-9)] == ["0", "242.2", "1e-09"]
