@@ -182,11 +182,13 @@ def describe(spec: ConvSpec, output: Sequence[int], input_size: Sequence[int], c
     each = f" in each of {spec.in_channels} channels" if spec.in_channels > 1 else ""
     where = f": {', '.join(spans)}" if inside else ""
     padding = (
-        f"{outside} {'tap falls' if outside == 1 else 'taps fall'} in the padding" if outside else "none in the padding"
+        f"{outside:,} {'tap falls' if outside == 1 else 'taps fall'} in the padding"
+        if outside
+        else "none in the padding"
     )
     voxels = "voxel" if inside == 1 else "voxels"
     position = f"({', '.join(str(index) for index in output)})"
-    return f"Output {position} of channel {channel} reads {inside} {voxels}{each}{where}; {padding}."
+    return f"Output {position} of channel {channel} reads {inside:,} {voxels}{each}{where}; {padding}."
 
 
 def check_output(spec: ConvSpec, output: Sequence[int], input_size: Sequence[int]) -> None:

@@ -33,6 +33,11 @@ class ChannelStatistics:
     not_finite: int
 
     @property
+    def peak(self) -> float:
+        """Largest distance from zero; 0 where nothing is finite."""
+        return max(abs(self.low), abs(self.high)) if np.isfinite(self.low) else 0.0
+
+    @property
     def constant(self) -> float | None:
         """The one value of a dead (constant) map; None where the map varies."""
         return self.low if self.low == self.high and not self.not_finite else None

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from conv3d_core.figures.palette import SIGNED, number, paint, signed_range
+from conv3d_core.figures.channels import ChannelStatistics
+from conv3d_core.figures.palette import SIGNED, number, paint
 from conv3d_core.figures.plane import plane_of, row_is_up
 
 TILE = 240
@@ -45,7 +46,7 @@ class MapInfo:
 
 
 def maps_info(
-    output: NDArray[np.float32], axis: str, index: int, shared: bool, constants: Sequence[float | None]
+    output: NDArray[np.float32], axis: str, index: int, shared: bool, statistics: Sequence[ChannelStatistics]
 ) -> list[MapInfo]:
     """Every channel of a plane of the output.
 
@@ -54,14 +55,16 @@ def maps_info(
         axis: "D", "H" or "W"; index: where along it.
         shared: one range for all maps, else one a map; both are taken over the whole volume, so that
             colours keep their meaning from plane to plane.
-        constants: per channel its one value, or None.
+        statistics: of every channel, see `channel_statistics`.
     """
     planes = plane_of(output, axis, index)
-    together = signed_range(output)
+    peaks = [channel.peak for channel in statistics]
     infos = []
-    for channel in range(output.shape[-1]):
-        low, high = together if shared else signed_range(output[..., channel])
-        infos.append(MapInfo(channel, axis, planes[..., channel], low, high, constants[channel]))
+    for channel, peak in zip(statistics, peaks, strict=True):
+        # All zeros still need a scale with two ends.
+        reach = (max(peaks) if shared else peak) or 1.0
+        values = planes[..., channel.channel]
+        infos.append(MapInfo(channel.channel, axis, values, -reach, reach, channel.constant))
     return infos
 
 

@@ -52,13 +52,6 @@ def gradient(scale: str) -> str:
     return f"linear-gradient(to right, {', '.join(sample_colorscale(scale, np.linspace(0, 1, 11).tolist()))})"
 
 
-def signed_range(values: NDArray[np.float32]) -> tuple[float, float]:
-    """The smallest range around zero that holds every finite value; (-1, 1) where all are zero."""
-    finite = values[np.isfinite(values)]
-    peak = float(np.abs(finite).max()) if finite.size else 0.0
-    return (-peak, peak) if peak > 0 else (-1.0, 1.0)
-
-
 def value_range(values: NDArray[np.float32]) -> tuple[float, float]:
     """Smallest and largest finite value; (0, 1) where there is none."""
     finite = values[np.isfinite(values)]

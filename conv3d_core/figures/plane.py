@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 
 from conv3d_core.axis import AXES
 from conv3d_core.figures.palette import ACCENT, GREY, LINE, SIGNED, depth_colours, number
-from conv3d_core.receptive_field import Tap
-from conv3d_core.spec import Triple
+from conv3d_core.receptive_field import Tap, check_output, taps
+from conv3d_core.spec import ConvSpec, Triple
 
 Spans = tuple[tuple[int, int], tuple[int, int]]
-# Above this many squares on one plane a browser redraws slowly and an eye sees only the window: draw just that.
+# Above this many taps, or squares on one plane, a browser draws slowly and an eye sees only the window: draw just that.
+MAX_TAPS = 32_768
 MAX_SQUARES = 1024
 
 
@@ -88,8 +90,10 @@ class PlaneInfo:
         if self.window:
             (top, bottom), (left, right) = self.window
             text += f" The window spans {row} {top} to {bottom} and {column} {left} to {right}"
-            padding = sum(square.in_padding for square in self.squares)
-            text += f" with {len(self.squares)} taps on this plane, {padding} of them in the padding."
+            if self.squares:
+                padding = sum(square.in_padding for square in self.squares)
+                text += f" with {len(self.squares)} taps on this plane, {padding} of them in the padding"
+            text += "."
         return text
 
 
@@ -107,15 +111,25 @@ def aspect_of(axis: str, spacing_mm: Sequence[float] | None) -> float:
     return spacing_mm[row] / spacing_mm[column]
 
 
-def squares_on(taps: Sequence[Tap], axis: str, index: int) -> tuple[Square, ...]:
+def drawable_taps(spec: ConvSpec, output: Triple, input_size: Triple) -> tuple[Tap, ...]:
+    """The taps of an output voxel, see `taps`; none where they are more than `MAX_TAPS`.
+
+    Raises:
+        ShapeError: no such output voxel.
+    """
+    check_output(spec, output, input_size)
+    return tuple(taps(spec, output, input_size)) if math.prod(spec.kernel_size) <= MAX_TAPS else ()
+
+
+def squares_on(found: Sequence[Tap], axis: str, index: int) -> tuple[Square, ...]:
     """The taps that lie on a plane."""
     fixed = AXES.index(axis)
-    found = []
-    for tap in taps:
+    squares = []
+    for tap in found:
         if tap.voxel[fixed] == index:
             row, column = (n for i, n in enumerate(tap.voxel) if i != fixed)
-            found.append(Square(row, column, tap.tap[0], tap.in_padding))
-    return tuple(found)
+            squares.append(Square(row, column, tap.tap[0], tap.in_padding))
+    return tuple(squares)
 
 
 def spans_on(window: Sequence[tuple[int, int]], axis: str) -> Spans:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from conv3d_core.axis import AXES
 from conv3d_core.figures.palette import ACCENT, GREY, LINE, depth_colours
-from conv3d_core.receptive_field import Tap, Window, central_voxel, receptive_field, taps
+from conv3d_core.receptive_field import Tap, Window, central_voxel, check_output, receptive_field
 from conv3d_core.spec import ConvSpec, Triple
 
 Box = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
@@ -75,6 +75,7 @@ def scene_info(
     array: NDArray[np.float32],
     channel: int,
     pin: Triple,
+    found: Sequence[Tap],
     axis: str,
     value_range: tuple[float, float],
     spacing_mm: Sequence[float] | None,
@@ -86,6 +87,7 @@ def scene_info(
         spec: the layer.
         array: the input, float32 (D, H, W, C); channel: which C the plane shows.
         pin: the output voxel (d, h, w).
+        found: its taps, see `drawable_taps`.
         axis: along which letter the plane of data is cut, through the middle of the window.
         value_range: the ends of the grey scale.
         spacing_mm: size of a voxel (D, H, W), or None.
@@ -95,8 +97,8 @@ def scene_info(
         ShapeError: no such output voxel.
     """
     input_size: Triple = array.shape[:3]
+    check_output(spec, pin, input_size)
     output_size = _triple([a.output_size(n) for a, n in zip(spec.axes, input_size, strict=True)])
-    found = taps(spec, pin, input_size)
     window = receptive_field([spec]).window(pin)
     whole = _window([(0, size - 1) for size in input_size])
     region, output_region = whole, _window([(0, size - 1) for size in output_size])
@@ -144,7 +146,7 @@ def scene_figure(info: SceneInfo, height: int) -> go.Figure:
         _labels(info, input_box, output_box),
     ]
     hidden = {"visible": False}
-    camera = {"eye": {"x": 0.75, "y": -1.25, "z": 0.75}, "projection": {"type": "orthographic"}}
+    camera = {"eye": {"x": 0.65, "y": -1.1, "z": 0.65}, "projection": {"type": "orthographic"}}
     layout = {
         "height": height,
         "margin": {"l": 0, "r": 0, "t": 0, "b": 0},

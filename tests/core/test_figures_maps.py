@@ -23,16 +23,23 @@ def output() -> np.ndarray:
 
 
 def test_maps_have_their_own_range_over_the_whole_volume_or_a_shared_one() -> None:
-    own = maps_info(output(), "D", 1, shared=False, constants=[None, 5.0])
+    own = maps_info(output(), "D", 1, shared=False, statistics=channel_statistics(output()))
     assert [(m.low, m.high) for m in own] == [(-12, 12), (-5, 5)]
-    shared = maps_info(output(), "D", 1, shared=True, constants=[None, 5.0])
+    shared = maps_info(output(), "D", 1, shared=True, statistics=channel_statistics(output()))
     assert [(m.low, m.high) for m in shared] == [(-12, 12), (-12, 12)]
     np.testing.assert_array_equal(own[0].values, output()[1, :, :, 0])
     assert [m.label for m in own] == ["0: ±12", "1: constant 5"]
 
 
+def test_maps_of_zeros_and_of_nothing_finite_still_have_a_range() -> None:
+    array = np.zeros((1, 2, 2, 2), np.float32)
+    array[..., 1] = np.nan
+    infos = maps_info(array, "D", 0, shared=False, statistics=channel_statistics(array))
+    assert [(m.low, m.high) for m in infos] == [(-1, 1), (-1, 1)]
+
+
 def test_a_tile_keeps_voxels_square_edged_and_spaced() -> None:
-    info = maps_info(output(), "D", 0, shared=False, constants=[None, None])[0]
+    info = maps_info(output(), "D", 0, shared=False, statistics=channel_statistics(output()))[0]
     picture = tile_image(info, aspect=2.0, size=240)
     assert picture.size == (160, 240), "4 columns by 3 rows, each twice as high as wide"
     assert len(picture.crop((0, 0, 40, 80)).getcolors()) == 1, "one voxel, one colour"
@@ -40,7 +47,7 @@ def test_a_tile_keeps_voxels_square_edged_and_spaced() -> None:
 
 
 def test_d_runs_upwards_on_tiles_too() -> None:
-    info = maps_info(output(), "W", 0, shared=False, constants=[None, None])[0]
+    info = maps_info(output(), "W", 0, shared=False, statistics=channel_statistics(output()))[0]
     picture = tile_image(info, 1.0)
     top, bottom = picture.getpixel((0, 0)), picture.getpixel((0, picture.height - 1))
     assert top[0] > top[2], "d = 1 holds the positive values and is on top"
@@ -50,7 +57,7 @@ def test_d_runs_upwards_on_tiles_too() -> None:
 @pytest.mark.parametrize("channels", [1, 3, 20])
 def test_a_sheet_holds_every_map(channels: int) -> None:
     array = np.random.default_rng(0).normal(size=(2, 5, 6, channels)).astype(np.float32)
-    infos = maps_info(array, "D", 0, shared=False, constants=[None] * channels)
+    infos = maps_info(array, "D", 0, shared=False, statistics=channel_statistics(array))
     sheet = Image.open(io.BytesIO(sheet_png(infos, "nn.Conv3d(1, 8, kernel_size=3)", "shapes", 1.0, [""] * channels)))
     coloured = (np.ptp(np.asarray(sheet).astype(int), axis=-1) > 12).sum()
     assert coloured > channels * 20 * 200

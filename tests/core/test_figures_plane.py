@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conv3d_core import ConvSpec
-from conv3d_core.figures.palette import SIGNED, depth_colours, gradient, number, paint, signed_range, value_range
+from conv3d_core import ConvSpec, ShapeError
+from conv3d_core.figures.palette import SIGNED, depth_colours, gradient, number, paint, value_range
 from conv3d_core.figures.plane import (
     MAX_SQUARES,
     PlaneInfo,
     Square,
     aspect_of,
+    drawable_taps,
     pin_on,
     plane_figure,
     plane_of,
@@ -81,6 +82,14 @@ def test_every_tap_is_on_exactly_one_plane_and_inside_the_window(
     assert all(top <= s.row <= bottom and left <= s.column <= right for s in squares)
 
 
+def test_too_many_taps_are_not_even_listed() -> None:
+    size = (10, 10, 10)
+    assert drawable_taps(ConvSpec(1, 1, 3), (0, 0, 0), size) == tuple(taps(ConvSpec(1, 1, 3), (0, 0, 0), size))
+    assert drawable_taps(ConvSpec(1, 1, 500, padding=300), (0, 0, 0), size) == ()
+    with pytest.raises(ShapeError, match="depth: output 8 is not among the 8 outputs"):
+        drawable_taps(ConvSpec(1, 1, 3), (8, 0, 0), size)
+
+
 def test_pin_on_a_plane() -> None:
     assert [pin_on((1, 2, 3), axis) for axis in "DHW"] == [(2, 3), (1, 3), (1, 2)]
 
@@ -136,9 +145,8 @@ def test_a_close_up_shows_the_region() -> None:
     assert figure.layout.yaxis.range == (1.5, -0.5)
 
 
-def test_signed_maps_are_centred_on_zero() -> None:
-    assert signed_range(np.array([-3, 2, np.nan], np.float32)) == (-3, 3)
-    assert signed_range(np.zeros(3, np.float32)) == (-1, 1)
+def test_zero_is_white_and_ranges_leave_out_what_is_not_finite() -> None:
+    assert value_range(np.array([np.nan, -3, 2], np.float32)) == (-3, 2)
     assert value_range(np.array([np.nan, np.inf], np.float32)) == (0, 1)
     white = paint(np.zeros(1, np.float32), -3, 3, SIGNED)[0]
     assert white.min() > 240

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conv3d_core import ConvSpec, ShapeError
+from conv3d_core.figures.plane import drawable_taps
 from conv3d_core.figures.scene import MAX_CUBES, SceneInfo, scene_figure, scene_info, visible_faces
 
 SIZE = (10, 12, 14)
@@ -17,7 +18,8 @@ ARRAY = np.random.default_rng(0).normal(size=(*SIZE, 2)).astype(np.float32)
 
 
 def scene(spec: ConvSpec, pin: tuple[int, int, int], close_up: bool = True, axis: str = "D") -> SceneInfo:
-    return scene_info(spec, ARRAY, 1, pin, axis, (-3.0, 3.0), (2.0, 1.0, 0.5), close_up)
+    found = drawable_taps(spec, pin, SIZE)
+    return scene_info(spec, ARRAY, 1, pin, found, axis, (-3.0, 3.0), (2.0, 1.0, 0.5), close_up)
 
 
 def traces(info: SceneInfo) -> dict[str, object]:

@@ -222,7 +222,7 @@ LAYER = ConvSpec(1, 8, 3, stride=2, padding=1)
         pytest.param(
             ConvSpec(1, 1, 500, padding=499), (0, 0, 0), (9, 9, 9), 0,
             "Output (0, 0, 0) of channel 0 reads 1 voxel:"
-            " depth 0, height 0, width 0; 124999999 taps fall in the padding.",
+            " depth 0, height 0, width 0; 124,999,999 taps fall in the padding.",
             id="more taps than one wants to list",
         ),
     ],

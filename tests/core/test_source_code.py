@@ -172,6 +172,14 @@ def test_texts_that_would_exhaust_the_reader(place: str, argument: str) -> None:
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.parametrize(
+    "number", ["0x" + "f" * 9000, "-0x" + "f" * 9000, "9" * 20, "99999 * 99999 * 99999 * 99999"], ids=len
+)
+def test_numbers_that_no_parameter_reaches(number: str) -> None:
+    with pytest.raises(SpecError, match=r"^text: .+ is too large for a parameter; use a smaller number\.$"):
+        read_call(f"nn.Conv3d(1, 8, {number})")
+
+
 def test_text_is_never_run(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SpecError, match="text is never run"):
         ConvSpec.parse("nn.Conv3d(1, 8, print('run'))")
