@@ -1,0 +1,276 @@
+"""Widgets -> what the user asked for, as typed: nothing here judges a value, the core does.
+
+Every widget is bound to the URL under its key; `conv3d_core.spec.ConvSpec.to_query` names the layer's keys.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, Literal, NamedTuple
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from conv3d_core import ConvSpec, SpecError
+from conv3d_core.axis import AXES, AXIS_NAMES
+from conv3d_core.kernels import KERNELS
+from conv3d_core.reproduce import EACH, RANDOM
+from conv3d_core.spec import QUERY_KEYS, Triple
+from conv3d_core.volumes import BUNDLED, DEFAULT_SAMPLE, NORMALISATIONS, Volume
+from pages._ui import cached, frame, session
+
+DEFAULT_LAYER = ConvSpec(1, 8, 3, stride=2, padding=1)
+WEIGHTS = {"One of each": EACH, "Random": RANDOM, **{kernel.title: key for key, kernel in KERNELS.items()}}
+# All 24 orders, those that leave the channels last first: they are what a wrong axis needs most often.
+AXIS_ORDERS = sorted(("".join(order) for order in itertools.permutations("DHWC")), key=lambda order: order[-1] != "C")
+
+
+class WeightSource(NamedTuple):
+    """Where the weights come from: "random", "each" or a named kernel, and the seed of the random ones."""
+
+    source: str
+    seed: int
+
+
+class Selection(NamedTuple):
+    """The one selection: the pinned output voxel, its channel, the input channel beside it, and the axis of the cut."""
+
+    voxel: Triple
+    channel: int
+    input_channel: int
+    axis: str
+
+
+def ask_volume(slots: frame.Slots, main: DeltaGenerator) -> Volume:
+    """The chosen volume, as read."""
+    st.subheader("Volume")
+    choice = st.container()
+    file = st.file_uploader(
+        "Upload .npy, .npz, .nii, .nii.gz or .tif",
+        key="upload",
+        help="Read on this machine and kept in this session only. A link cannot carry an upload.",
+    )
+    slots.add("file", "member", "volume")
+    if file is not None:
+        with frame.errors(slots, main):
+            volume = cached.uploaded(file.file_id, file.name, file)
+            if session.keep_upload(file.file_id, volume):
+                session.put("volume", volume.name)
+    titles = {sample.title: key for key, sample in BUNDLED.items()}
+    mine = session.uploads()
+    options = [*titles, *mine]
+    session.choose("volume", options, BUNDLED[DEFAULT_SAMPLE].title)
+    with choice:
+        name = st.selectbox("Volume", options, key="volume", bind="query-params", label_visibility="collapsed")
+    if name in mine:
+        return mine[name]
+    sample = BUNDLED[titles[name]]
+    choice.markdown(f":small[{sample.description} {sample.channels}.]")
+    return cached.sample(titles[name])
+
+
+def ask_preparation(slots: frame.Slots, volume: Volume) -> cached.Preparation:
+    """What to do to the volume before it runs."""
+    with st.expander("Axes, channels, crop, values"):
+        axes = st.selectbox(
+            "File axes that become D, H, W, C",
+            AXIS_ORDERS,
+            key="axes",
+            bind="query-params",
+            help="DHWC leaves the volume as it was read; HDWC swaps depth and height; DHCW makes W the channels.",
+        )
+        slots.add("axes")
+        shape = tuple(volume.shape["DHWC".index(letter)] for letter in axes)
+        channel = _ask_channel(shape[3])
+        slots.add("channel", "channels")
+        box = _ask_box(shape[:3])
+        slots.add("crop")
+        normalisation = st.segmented_control(
+            "Values",
+            NORMALISATIONS,
+            default=NORMALISATIONS[0],
+            required=True,
+            key="norm",
+            bind="query-params",
+            help="0-1 maps the range to 0 to 1; z-score takes off the mean and divides by the standard deviation.",
+        )
+        slots.add("normalise")
+    return cached.Preparation(axes, channel, box, str(normalisation))
+
+
+def ask_layer(slots: frame.Slots, channels: int) -> dict[str, Any]:
+    """The constructor's arguments as typed, possible or not; in_channels follows the volume until it is typed."""
+    st.subheader("Layer")
+    session.settle("in", channels)
+    left, right = st.columns(2)
+    arguments: dict[str, Any] = {
+        "in_channels": _number(left, "in_channels", channels, "in"),
+        "out_channels": _number(right, "out_channels", DEFAULT_LAYER.out_channels, "out"),
+    }
+    slots.add("in_channels", "out_channels")
+    for name in QUERY_KEYS:
+        arguments[name] = _ask_per_axis(name)
+        slots.add(name)
+        if name == "padding":
+            helpers = st.container(horizontal=True, gap="xsmall")
+    arguments["bias"] = st.toggle("bias", value=True, key="bias", bind="query-params")
+    slots.add("bias")
+    with helpers:
+        _offer_paddings(arguments)
+    return arguments
+
+
+def ask_weights(slots: frame.Slots) -> WeightSource:
+    """Where the weights come from."""
+    st.subheader("Weights")
+    title = st.selectbox(
+        "Weights",
+        list(WEIGHTS),
+        key="weights",
+        bind="query-params",
+        label_visibility="collapsed",
+        help="Random is what nn.Conv3d starts with. One of each gives every output channel its own named kernel.",
+    )
+    source = WEIGHTS[title]
+    seed = 0
+    if source == RANDOM:
+        seed = _number(st.container(), "seed", 0, "seed")
+    elif source == EACH:
+        names = ", ".join(kernel.title for kernel in KERNELS.values())
+        st.markdown(f":small[Channel by channel: {names}; without those that need a larger kernel_size.]")
+    else:
+        st.markdown(f":small[{KERNELS[source].title} {KERNELS[source].purpose}.]")
+    slots.add("kernel", "seed", "weight")
+    return WeightSource(source, seed)
+
+
+def ask_selection(output_shape: tuple[int, ...], input_channels: int) -> Selection:
+    """The pinned output voxel, as three sliders; the middle of the output until one is moved."""
+    channels = output_shape[4]
+    columns = st.columns([1, 1, 1, 1.2] + [0.8] * (1 + (input_channels > 1)), vertical_alignment="bottom")
+    voxel = []
+    for column, letter, size in zip(columns[:3], AXES, output_shape[1:4], strict=True):
+        key, middle = f"o{letter.lower()}", (size - 1) // 2
+        session.settle(key, middle, 0, size - 1)
+        label = f"Output {letter} ({AXIS_NAMES[letter]})"
+        if size == 1:
+            # A slider needs two ends; one output is no choice.
+            column.number_input(label, value=0, disabled=True, key=f"only_{key}")
+            voxel.append(0)
+        else:
+            voxel.append(column.slider(label, 0, size - 1, middle, key=key, bind="query-params"))
+    axis = columns[3].segmented_control(
+        "Planes along", AXES, default="D", required=True, key="axis", bind="query-params", width="stretch"
+    )
+    session.settle("oc", 0, 0, channels - 1)
+    channel = columns[4].selectbox("Output channel", range(channels), key="oc", bind="query-params")
+    input_channel = 0
+    if input_channels > 1:
+        session.settle("ic", 0, 0, input_channels - 1)
+        input_channel = columns[5].selectbox("Input channel", range(input_channels), key="ic", bind="query-params")
+    d, h, w = voxel
+    return Selection((d, h, w), int(channel), int(input_channel), str(axis))
+
+
+def offer_channel_fixes(spec: ConvSpec, volume: Volume) -> None:
+    """Buttons for what would work where the volume's channels and in_channels differ."""
+    if volume.channels == spec.in_channels:
+        return
+    with st.container(horizontal=True):
+        st.button(
+            f"Set in_channels = {volume.channels}", type="primary", on_click=session.setter(**{"in": volume.channels})
+        )
+        if spec.in_channels == 1:
+            st.button("Keep only channel 0 of the volume", on_click=session.setter(c="0"))
+
+
+def _number(
+    place: DeltaGenerator,
+    label: str,
+    default: int,
+    key: str,
+    label_visibility: Literal["visible", "hidden", "collapsed"] = "visible",
+) -> int:
+    """Any integer, possible or not: the core says what is wrong with it."""
+    number = place.number_input(
+        label, value=default, step=1, key=key, bind="query-params", label_visibility=label_visibility
+    )
+    return default if number is None else int(number)
+
+
+def _ask_per_axis(name: str) -> int | tuple[int, ...]:
+    key = QUERY_KEYS[name]
+    default = getattr(DEFAULT_LAYER, name)[0]
+    label, lock = st.columns([1.1, 1], vertical_alignment="center", wrap=False)
+    label.markdown(name)
+    unlocked = lock.toggle(
+        "per axis",
+        key=f"{key}3",
+        bind="query-params",
+        help=f"Set {name} for each axis.",
+        on_change=session.spreader(key, [f"{key}{letter.lower()}" for letter in AXES]),
+    )
+    if not unlocked:
+        return _number(st.container(), name, default, key, label_visibility="collapsed")
+    numbers = []
+    for column, letter in zip(st.columns(3, gap="xsmall"), AXES, strict=True):
+        # No steps in so narrow a field; the letter is its label, the parameter's name stands above.
+        numbers.append(_number(column, letter, default, f"{key}{letter.lower()}"))
+    return tuple(numbers)
+
+
+def _offer_paddings(arguments: dict[str, Any]) -> None:
+    """Buttons that set the padding by its name in the field; one that cannot be had says why."""
+    for name, tip in (
+        ("valid", "No padding: every window lies inside the volume."),
+        ("same", "As many outputs as inputs, at stride 1."),
+        ("full", "Every window that reads at least one voxel."),
+    ):
+        padding, problem = _padding(name, arguments)
+        st.button(
+            name,
+            key=f"padding_{name}",
+            help=problem or tip,
+            disabled=padding is None,
+            on_click=session.setter(**_padding_state(padding)) if padding else None,
+        )
+
+
+def _padding(name: str, arguments: dict[str, Any]) -> tuple[Triple | None, str]:
+    try:
+        spec = ConvSpec.from_dict({**arguments, "padding": 0})
+        padding = {"valid": lambda: (0, 0, 0), "same": spec.same_padding, "full": spec.full_padding}[name]()
+    except SpecError as error:
+        return None, str(error)
+    return padding, ""
+
+
+def _padding_state(padding: Triple) -> dict[str, Any]:
+    if len(set(padding)) == 1:
+        return {"p3": False, "p": padding[0]}
+    return {"p3": True, **{f"p{letter.lower()}": number for letter, number in zip(AXES, padding, strict=True)}}
+
+
+def _ask_channel(channels: int) -> int | None:
+    if channels == 1:
+        return None
+    options = ["all", *(str(channel) for channel in range(channels))]
+    session.choose("c", options, "all")
+    choice = st.selectbox(f"Channels of the volume ({channels})", options, key="c", bind="query-params")
+    return None if choice == "all" else int(choice)
+
+
+def _ask_box(sizes: tuple[int, ...]) -> cached.Box | None:
+    if not st.toggle("Crop to a box", key="crop", bind="query-params"):
+        return None
+    spans = []
+    for letter, size in zip(AXES, sizes, strict=True):
+        key = f"c{letter.lower()}"
+        session.settle(key, (0, size - 1), 0, size - 1)
+        spans.append(
+            st.slider(f"{letter}, first to last", 0, size - 1, (0, size - 1), key=key, bind="query-params")
+            if size > 1
+            else (0, 0)
+        )
+    d, h, w = spans
+    return d, h, w

@@ -1,0 +1,81 @@
+"""The frame of every page, and the one place where errors are caught: each is shown beside its control."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from conv3d_core import Conv3dError
+from pages._ui import session
+
+# What Streamlit has no option for: a header that stays, voxels that stay square-edged, figures in columns.
+_STYLE = """
+<style>
+@media (min-width: 641px) {
+  [data-testid=stLayoutWrapper]:has(> .st-key-header) {position: sticky; top: 3.4rem; z-index: 20;}
+}
+@media (max-width: 640px) {.shape .what {display: none;}}
+.st-key-header {padding-block: .5rem;
+  background: PAGE;}
+.st-key-maps img {image-rendering: pixelated; width: 100%;}
+[data-testid=stMainBlockContainer] {padding-inline: clamp(1rem, 2.5vw, 3rem);}
+.plane {display: flex; justify-content: space-between; gap: .5rem; white-space: nowrap;}
+.plane b {overflow: hidden; text-overflow: ellipsis;}
+.range {display: flex; align-items: center; gap: .4rem; font-size: .8rem;}
+.range i {flex: 1; max-width: 6rem; height: .5rem; border-radius: 2px;}
+.range small {opacity: .8; margin-left: auto;}
+.shape {display: flex; flex-wrap: wrap; gap: .3rem 1.1rem; align-items: flex-end; font-size: .95rem;}
+.shape .sizes {display: inline-flex; gap: .8rem; font-family: ui-monospace, SFMono-Regular, Menlo, monospace;}
+.shape .size {display: inline-flex; flex-direction: column; align-items: center; line-height: 1.15;}
+.shape .size small {font-size: .72rem; opacity: .75;}
+.shape .size b {font-weight: 600;}
+.shape .what {opacity: .8;}
+</style>
+"""
+
+
+class Slots:
+    """Places beside the controls, by the name of the field whose error belongs there."""
+
+    def __init__(self) -> None:
+        self._slots: dict[str, DeltaGenerator] = {}
+
+    def add(self, *fields: str) -> None:
+        """A place here for errors of these fields."""
+        place = st.container()
+        for field in fields:
+            self._slots[field] = place
+
+    def show(self, error: Conv3dError) -> None:
+        """The error beside its control, if that is on the page."""
+        place = self._slots.get(error.field)
+        if place is not None:
+            place.error(plain(error))
+
+
+def begin() -> Slots:
+    """Start a page: its style, its memory, its places for errors."""
+    session.begin()
+    # The browser tells its theme after the first run; until then Canvas is its own white or black.
+    theme = st.context.theme.type
+    st.html(_STYLE.replace("PAGE", st.get_option(f"theme.{theme}.backgroundColor") if theme else "Canvas"))
+    return Slots()
+
+
+@contextmanager
+def errors(slots: Slots, main: DeltaGenerator) -> Iterator[None]:
+    """What the user can cause ends here: in words beside the control and in the main area, the app still up."""
+    try:
+        yield
+    except Conv3dError as error:
+        slots.show(error)
+        main.error(plain(error))
+
+
+def plain(text: object) -> str:
+    """Text for Markdown that shows as it is: names of files and products such as 2*3 must not turn into markup."""
+    return re.sub(r"([\\`*_{}\[\]()#+!|~:$<>-])", r"\\\1", str(text))

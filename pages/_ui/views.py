@@ -1,0 +1,176 @@
+"""Core results -> what is on screen. One function a view, so that a view can be replaced in one place."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from conv3d_core import ConvSpec
+from conv3d_core.engine import EngineInfo
+from conv3d_core.figures.channels import ChannelStatistics, HistogramInfo, histogram_figure
+from conv3d_core.figures.cost import CostRow, cost_info, count, size
+from conv3d_core.figures.maps import MapInfo, tile_png
+from conv3d_core.figures.palette import GREY, SIGNED, gradient, number
+from conv3d_core.figures.plane import PlaneInfo, plane_figure
+from conv3d_core.figures.scene import SceneInfo, scene_figure
+from conv3d_core.shapes import AxisShape, explain_shape, macs
+from conv3d_core.source_code import write_call
+from conv3d_core.volumes import Volume
+
+MAPS_A_PAGE = 32
+_PLOTLY = {
+    "displaylogo": False,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+    "toImageButtonOptions": {"format": "png", "scale": 2},
+}
+
+
+def header(arguments: Mapping[str, Any], input_shape: Sequence[int] | None, output_shape: Sequence[int] | None) -> None:
+    """The constructor call and the shapes, at all times, also where the layer is impossible or no volume is ready."""
+    st.code(write_call("nn.Conv3d", arguments), language="python", wrap_lines=True)
+    before = _sizes(input_shape) if input_shape else "<b>no volume</b>"
+    after = f'{_sizes(output_shape)}<span class="what">output</span>' if output_shape else "<b>no output</b>"
+    st.html(
+        f'<div class="shape"><span class="what">input</span>{before}'
+        f'<span aria-label="to">\N{RIGHTWARDS ARROW}</span>{after}</div>'
+    )
+
+
+def waiting(spec: ConvSpec, input_shape: Sequence[int]) -> None:
+    """What stands where the pictures will be, while MLX is at work."""
+    st.markdown(f"MLX is running {count(macs(spec, input_shape))} multiply-accumulates ...")
+    st.skeleton(height=560)
+
+
+def volume_facts(volume: Volume, value_range: tuple[float, float]) -> None:
+    """Shape, spacing, type, range and memory of the volume as the layer gets it."""
+    low, high = value_range
+    spacing = "unknown spacing"
+    if volume.spacing_mm:
+        spacing = " \N{MULTIPLICATION SIGN} ".join(number(step) for step in volume.spacing_mm) + " mm"
+    facts = [
+        " \N{MULTIPLICATION SIGN} ".join(f"{letter} {n}" for letter, n in zip("DHWC", volume.shape, strict=True)),
+        spacing,
+        f"{volume.dtype} in the file",
+        f"{number(low)} to {number(high)}",
+        size(volume.nbytes),
+    ]
+    st.markdown(":small[" + " · ".join(facts) + "]")
+    with st.expander("What was read"):
+        st.text(volume.source)
+        for note in volume.notes:
+            st.text(note)
+
+
+def plane(info: PlaneInfo, key: str, height: int) -> None:
+    """One plane under its name, axis, index and range; the value is under the cursor."""
+    scale = gradient(SIGNED if info.signed else GREY)
+    st.html(
+        f'<div class="plane"><b>{html.escape(info.title)}</b> <span>{info.label}</span></div><div class="range">'
+        f'{number(info.low)}<i style="background: {scale}"></i>{number(info.high)}<small>{info.scope}</small></div>'
+    )
+    _chart(plane_figure(info, height), key, info.words)
+
+
+def scene(info: SceneInfo, key: str, height: int) -> None:
+    """The receptive field in 3D."""
+    _chart(scene_figure(info, height), key, info.words)
+
+
+def maps(infos: Sequence[MapInfo], names: Sequence[str], label: str, aspect: float, chosen: int) -> None:
+    """Every channel as a small multiple."""
+    shown = infos
+    if len(infos) > MAPS_A_PAGE:
+        pages = -(-len(infos) // MAPS_A_PAGE)
+        page = st.pagination(pages, key="maps_page") or 1
+        shown = infos[(page - 1) * MAPS_A_PAGE : page * MAPS_A_PAGE]
+    with st.container(key="maps"):
+        grid = st.grid("auto", min_column_width=88, gap="small")
+        for info in shown:
+            with grid.cell():
+                name = names[info.channel]
+                words = f"Channel {info.channel} {name}, plane {label}, {number(info.low)} to {number(info.high)}"
+                st.image(tile_png(info, aspect), width="stretch", output_format="PNG", alt=words)
+                title = f"**{info.channel}** {name}" if info.channel != chosen else f":blue[**{info.channel}** {name}]"
+                flag = ":orange[dead: constant]" if info.constant is not None else ""
+                span = number(info.constant) if info.constant is not None else f"±{number(info.high)}"
+                st.markdown(f"{title}  \n:small[{span}] {flag}")
+
+
+def sizes(spec: ConvSpec, input_shape: Sequence[int]) -> None:
+    """Where each output size comes from, in the user's numbers."""
+    grid = st.grid(3, min_column_width=260)
+    for axis in explain_shape(spec, input_shape):
+        with grid.cell(), st.container(border=True, height="stretch"):
+            _size_card(axis)
+
+
+def cost(spec: ConvSpec, input_shape: Sequence[int], engine: EngineInfo, elapsed_ms: float) -> None:
+    """Parameters, work, memory, type and device."""
+    where = CostRow("Device", engine.backend, f"{engine.device_name}, MLX {engine.mlx_version}; {engine.reason}")
+    took = CostRow("Time", f"{elapsed_ms:.0f} ms", "the layer on the whole volume, when it ran; then remembered")
+    rows = [*cost_info(spec, input_shape), where, took]
+    st.table({"": [r.quantity for r in rows], "value": [r.value for r in rows], "because": [r.because for r in rows]})
+
+
+def statistics(channels: Sequence[ChannelStatistics], names: Sequence[str], histogram: HistogramInfo) -> None:
+    """One channel's histogram, and the numbers of all."""
+    chosen = histogram.channel
+    title = f"**Channel {chosen}** {names[chosen]}".rstrip()
+    st.markdown(f"{title}, all {histogram.counts.sum():,} finite values of the output")
+    words = f"Histogram of channel {chosen}, {number(channels[chosen].low)} to {number(channels[chosen].high)}."
+    _chart(histogram_figure(histogram), "histogram", words)
+    st.dataframe(
+        {
+            "channel": [c.channel for c in channels],
+            **({"kernel": list(names)} if any(names) else {}),
+            "min": [c.low for c in channels],
+            "max": [c.high for c in channels],
+            "mean": [c.mean for c in channels],
+            "std": [c.deviation for c in channels],
+            "zeros": [100 * c.zero_share for c in channels],
+            "flag": [c.flag for c in channels],
+        },
+        hide_index=True,
+        column_config={
+            **{name: st.column_config.NumberColumn(format="%.4g") for name in ("min", "max", "mean", "std")},
+            "zeros": st.column_config.NumberColumn(format="%.1f %%", help="Share of values that are exactly 0."),
+        },
+    )
+
+
+def _size_card(axis: AxisShape) -> None:
+    layer = axis.axis
+    st.markdown(f"**{axis.letter}, {axis.name}: {axis.input_size} → {axis.output_size}**")
+    st.code(axis.formula, language=None, wrap_lines=True)
+    lines = [
+        f"effective kernel {layer.dilation}·({layer.kernel_size} - 1) + 1 = {layer.effective_kernel_size}",
+        f"padded input {axis.input_size} + 2·{layer.padding} = {layer.padded_size(axis.input_size)}",
+    ]
+    if axis.leftover:
+        lines.append(f"the floor drops {axis.leftover} at the end: no window reaches {_positions(axis.leftover)}")
+    else:
+        lines.append("the last window ends exactly at the border: nothing is dropped")
+    if axis.unread:
+        lines.append(f":orange[{axis.unread} of {axis.input_size} planes are read by no output]")
+    st.markdown("  \n".join(f":small[{line}]" for line in lines))
+
+
+def _positions(n: int) -> str:
+    return "the last padded position" if n == 1 else f"the last {n} padded positions"
+
+
+def _sizes(shape: Sequence[int]) -> str:
+    cells = "".join(
+        f'<span class="size"><small>{letter}</small><b>{html.escape(f"{n}")}</b></span>'
+        for letter, n in zip("NDHWC", shape, strict=True)
+    )
+    return f'<span class="sizes" role="text" aria-label="{tuple(shape)}">{cells}</span>'
+
+
+def _chart(figure: go.Figure, key: str, words: str) -> None:
+    st.plotly_chart(figure, key=key, config=_PLOTLY, alt=words)
