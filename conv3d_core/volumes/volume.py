@@ -16,6 +16,8 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Spacing = tuple[float, float, float]
 COUNTED = ("NaN value", "NaN values", "infinite value", "infinite values")
+# Where a file says nothing, index 0 is at the origin and the axes rise as those of a file read here: S, P, L.
+DEFAULT_AFFINE = np.array([[0.0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
 # Towards which side of the body a world axis of RAS+ rises, and towards which it falls.
 WORLD = (("R", "L"), ("A", "P"), ("S", "I"))
 
@@ -82,6 +84,20 @@ class Volume:
         state = hashlib.blake2b(repr(self.shape).encode(), digest_size=16)
         state.update(self.array.data)
         return state.hexdigest()
+
+    @cached_property
+    def identity(self) -> str:
+        """Name of everything in it, for caches: as `digest`, over every field."""
+        affine = None if self.affine is None else self.affine.tolist()
+        fields = (self.digest, self.name, self.spacing_mm, affine, self.dtype, self.source, self.notes)
+        return hashlib.blake2b(repr(fields).encode(), digest_size=16).hexdigest()
+
+    @property
+    def world_affine(self) -> Float64 | None:
+        """The affine; where only the spacing is known, one with that spacing and the usual directions; else None."""
+        if self.affine is not None or self.spacing_mm is None:
+            return self.affine
+        return DEFAULT_AFFINE @ np.diag([*self.spacing_mm, 1.0])
 
     @property
     def directions(self) -> str | None:

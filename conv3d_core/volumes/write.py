@@ -10,11 +10,8 @@ import numpy as np
 
 from conv3d_core.axis import Axis
 from conv3d_core.errors import VolumeError
-from conv3d_core.volumes.limits import check_size
-from conv3d_core.volumes.volume import Float32, Float64
+from conv3d_core.volumes.volume import DEFAULT_AFFINE, Float32, Float64
 
-# Where a file says nothing, index 0 is at the origin and the axes rise as those of a file read here: S, P, L.
-DEFAULT_AFFINE = np.array([[0.0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
 MOST_NIFTI_1 = 2**15 - 1
 
 
@@ -36,7 +33,6 @@ def write_nifti(array: Float32, affine: Float64 | None = None) -> bytes:
 
     if np.ndim(array) != 4:
         raise VolumeError("array", f"{np.shape(array)} is not a volume", "use (D, H, W, C)", value=np.shape(array))
-    check_size(array.shape)
     values = np.asarray(array, dtype=np.float32).transpose(2, 1, 0, 3)
     if values.shape[3] == 1:
         values = values[..., 0]
