@@ -179,7 +179,7 @@ with st.sidebar:
         source = controls.ask_volume(slots, notices)
         volume = cached.prepared(source, controls.ask_preparation(slots, source))
         views.volume_facts(volume, cached.range_of(volume))
-    arguments = controls.ask_layer(slots, volume.channels if volume else 1)
+    arguments = controls.ask_layer(slots, volume.channels if volume else None)
     weights = controls.ask_weights(slots)
 
 spec = input_shape = output_shape = None
@@ -212,5 +212,4 @@ elif spec and volume:
     with notices:
         controls.offer_channel_fixes(spec, volume)
 
-for problem in session.not_taken():
-    notices.warning(frame.plain(problem))
+frame.warn(notices, session.not_taken())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -74,6 +75,19 @@ class Engine:
     def close(self) -> None:
         """End the worker, also in the middle of a request. Closing twice is fine."""
         self._supervisor.close()
+
+    def check(self, spec: ConvSpec, input_shape: Sequence[int]) -> None:
+        """Raises what `run` would raise for such an input before anything is allocated; starts nothing.
+
+        Args:
+            spec: the layer.
+            input_shape: (N, D, H, W, C).
+
+        Raises:
+            ShapeError: the input does not fit the layer.
+            EngineError: it needs more memory than the budget.
+        """
+        refuse_beyond_budget(peak_bytes(spec, input_shape), f"this layer on an input of {tuple(input_shape)}")
 
     def run(
         self, spec: ConvSpec, x: ArrayLike, weight: ArrayLike | None = None, bias: ArrayLike | None = None
@@ -150,7 +164,7 @@ class Engine:
     def _run(self, spec: ConvSpec, array: NDArray[Any], weight: ArrayLike | None, bias: ArrayLike | None) -> Floats:
         bias = layer_bias(spec, bias)
         weight = None if weight is None else layer_weight(spec, weight)
-        refuse_beyond_budget(peak_bytes(spec, array.shape), f"this layer on an input of {array.shape}")
+        self.check(spec, array.shape)
         if weight is None:
             weight, _ = self.initial_weights(spec)
         # Only now, and only what is read: a big volume of another dtype is not copied whole for one plane.

@@ -14,7 +14,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from conv3d_core import ConvSpec
+from conv3d_core import ConvSpec, VolumeError
 from conv3d_core.engine import Engine
 from conv3d_core.figures.channels import ChannelStatistics, HistogramInfo, channel_statistics, histogram_info
 from conv3d_core.figures.palette import value_range
@@ -42,7 +42,7 @@ class Result(NamedTuple):
         key: names the result.
         output: float32 (D, H, W, C), read-only.
         statistics: one a channel.
-        elapsed_ms: wall time of the layer as it ran, MLX's start not counted.
+        elapsed_ms: from asking for the output to having it, copies and waiting for others included, MLX's start not.
     """
 
     key: str
@@ -63,18 +63,29 @@ def sample(key: str) -> Volume:
     return load_sample(key)
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
-def uploaded(file_id: str, name: str, _file: BytesIO) -> Volume:
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _uploaded(file_id: str, name: str, member: str | None, _file: BytesIO) -> Volume | VolumeError:
+    # Kept, not handled: a file that cannot be read must not be read again at every rerun.
+    try:
+        return read_volume(_file.getvalue(), name, member)
+    except VolumeError as error:
+        return error
+
+
+def uploaded(file_id: str, name: str, member: str | None, file: BytesIO) -> Volume:
     """An uploaded file, read once.
 
     Raises:
         VolumeError: it cannot be read.
     """
-    return read_volume(_file.getvalue(), name)
+    found = _uploaded(file_id, name, member, file)
+    if isinstance(found, VolumeError):
+        raise found.with_traceback(None)
+    return found
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _prepared(digest: str, preparation: Preparation, _volume: Volume) -> Volume:
+def _prepared(identity: str, preparation: Preparation, _volume: Volume) -> Volume:
     volume = remap(_volume, preparation.axes)
     if preparation.channel is not None:
         volume = select_channel(volume, preparation.channel)
@@ -89,7 +100,7 @@ def prepared(volume: Volume, preparation: Preparation) -> Volume:
     Raises:
         VolumeError: it cannot be prepared so.
     """
-    return _prepared(f"{volume.digest} {volume.name}", preparation, volume)
+    return _prepared(volume.identity, preparation, volume)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -102,7 +113,7 @@ def range_of(volume: Volume, channel: int | None = None) -> tuple[float, float]:
     return _value_range(volume.digest, channel, volume)
 
 
-@st.cache_resource(max_entries=32, show_spinner=False)
+@st.cache_resource(max_entries=4, show_spinner=False)
 def weights(spec: ConvSpec, source: str, seed: int) -> tuple[Floats, Floats | None]:
     """Weight and bias from a seed or from named kernels.
 
@@ -118,8 +129,10 @@ def weights(spec: ConvSpec, source: str, seed: int) -> tuple[Floats, Floats | No
 # Two, because an output can be large and the worker's budget does not count what is kept here.
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _result(digest: str, spec: ConvSpec, source: str, seed: int, _volume: Volume) -> Result:
-    weight, bias = weights(spec, source, seed)
     computer = engine()
+    # Before anything is allocated here: named weights alone can be larger than the machine.
+    computer.check(spec, (1, *_volume.shape))
+    weight, bias = weights(spec, source, seed)
     _ = computer.info  # starts the worker, so that the time is the layer's own
     started = time.perf_counter()
     output = computer.run(spec, _volume.array[None], weight=weight, bias=bias if spec.bias else None)[0]

@@ -20,6 +20,8 @@ from conv3d_core.volumes import BUNDLED, DEFAULT_SAMPLE, NORMALISATIONS, Volume
 from pages._ui import cached, frame, session
 
 DEFAULT_LAYER = ConvSpec(1, 8, 3, stride=2, padding=1)
+UPLOAD = "Upload: "
+MANY_CHANNELS = 64
 WEIGHTS = {"One of each": EACH, "Random": RANDOM, **{kernel.title: key for key, kernel in KERNELS.items()}}
 # All 24 orders, those that leave the channels last first: they are what a wrong axis needs most often.
 AXIS_ORDERS = sorted(("".join(order) for order in itertools.permutations("DHWC")), key=lambda order: order[-1] != "C")
@@ -45,35 +47,50 @@ def ask_volume(slots: frame.Slots, main: DeltaGenerator) -> Volume:
     """The chosen volume, as read."""
     st.subheader("Volume")
     choice = st.container()
+    mine = _ask_upload(slots, main)
+    titles = {sample.title: key for key, sample in BUNDLED.items()}
+    options = [*titles, f"{UPLOAD}{mine.name}"] if mine else list(titles)
+    session.choose("volume", options, BUNDLED[DEFAULT_SAMPLE].title)
+    with choice:
+        name = st.selectbox("Volume", options, key="volume", bind="query-params", label_visibility="collapsed")
+    if session.is_new_volume(name if name in titles else f"{name} {mine.identity if mine else ''}"):
+        # What was cut out of another volume says nothing of this one.
+        session.forget(axes="DHWC", c="all", crop=False)
+    if name not in titles and mine:
+        return mine
+    sample = BUNDLED[titles[name]]
+    choice.markdown(f":small[{sample.description} {sample.channels}.]")
+    return cached.sample(titles[name])
+
+
+def _ask_upload(slots: frame.Slots, main: DeltaGenerator) -> Volume | None:
+    """The uploaded volume; a file that cannot be read leaves the one before it."""
     file = st.file_uploader(
         "Upload .npy, .npz, .nii, .nii.gz or .tif",
         key="upload",
         help="Read on this machine and kept in this session only. A link cannot carry an upload.",
     )
     slots.add("file", "member", "volume")
-    if file is not None:
-        with frame.errors(slots, main):
-            volume = cached.uploaded(file.file_id, file.name, file)
-            if session.keep_upload(file.file_id, volume):
-                session.put("volume", volume.name)
-    titles = {sample.title: key for key, sample in BUNDLED.items()}
-    mine = session.uploads()
-    options = [*titles, *mine]
-    session.choose("volume", options, BUNDLED[DEFAULT_SAMPLE].title)
-    with choice:
-        name = st.selectbox("Volume", options, key="volume", bind="query-params", label_visibility="collapsed")
-    if name in mine:
-        return mine[name]
-    sample = BUNDLED[titles[name]]
-    choice.markdown(f":small[{sample.description} {sample.channels}.]")
-    return cached.sample(titles[name])
+    if file is None:
+        # Also what the uploader says while one file replaces another: the volume on screen stays.
+        return session.upload()
+    names = session.members(file.file_id)
+    member = st.selectbox("Array of the .npz", names, index=None, key="member") if names else None
+    with frame.errors(slots, main) as caught:
+        volume = cached.uploaded(file.file_id, file.name, member, file)
+        if session.keep_upload(volume, (file.file_id, member)):
+            session.put("volume", f"{UPLOAD}{volume.name}")
+    if caught.error and caught.error.field == "member" and isinstance(caught.error.value, tuple) and not names:
+        session.keep_members(file.file_id, caught.error.value)
+        st.rerun()
+    return session.upload()
 
 
 def ask_preparation(slots: frame.Slots, volume: Volume) -> cached.Preparation:
     """What to do to the volume before it runs."""
     with st.expander("Axes, channels, crop, values"):
         axes = st.selectbox(
-            "File axes that become D, H, W, C",
+            "Axes as read that become D, H, W, C",
             AXIS_ORDERS,
             key="axes",
             bind="query-params",
@@ -98,13 +115,14 @@ def ask_preparation(slots: frame.Slots, volume: Volume) -> cached.Preparation:
     return cached.Preparation(axes, channel, box, str(normalisation))
 
 
-def ask_layer(slots: frame.Slots, channels: int) -> dict[str, Any]:
-    """The constructor's arguments as typed, possible or not; in_channels follows the volume until it is typed."""
+def ask_layer(slots: frame.Slots, channels: int | None) -> dict[str, Any]:
+    """The constructor's arguments as typed, possible or not; in_channels follows the volume until another is typed."""
     st.subheader("Layer")
-    session.settle("in", channels)
+    if channels is not None:
+        session.settle("in", channels)
     left, right = st.columns(2)
     arguments: dict[str, Any] = {
-        "in_channels": _number(left, "in_channels", channels, "in"),
+        "in_channels": _number(left, "in_channels", channels or 1, "in"),
         "out_channels": _number(right, "out_channels", DEFAULT_LAYER.out_channels, "out"),
     }
     slots.add("in_channels", "out_channels")
@@ -162,14 +180,10 @@ def ask_selection(output_shape: tuple[int, ...], input_channels: int) -> Selecti
     axis = columns[3].segmented_control(
         "Planes along", AXES, default="D", required=True, key="axis", bind="query-params", width="stretch"
     )
-    session.settle("oc", 0, 0, channels - 1)
-    channel = columns[4].selectbox("Output channel", range(channels), key="oc", bind="query-params")
-    input_channel = 0
-    if input_channels > 1:
-        session.settle("ic", 0, 0, input_channels - 1)
-        input_channel = columns[5].selectbox("Input channel", range(input_channels), key="ic", bind="query-params")
+    channel = _ask_index(columns[4], "Output channel", channels, "oc")
+    input_channel = _ask_index(columns[5], "Input channel", input_channels, "ic") if input_channels > 1 else 0
     d, h, w = voxel
-    return Selection((d, h, w), int(channel), int(input_channel), str(axis))
+    return Selection((d, h, w), channel, input_channel, str(axis))
 
 
 def offer_channel_fixes(spec: ConvSpec, volume: Volume) -> None:
@@ -198,6 +212,13 @@ def _number(
     return default if number is None else int(number)
 
 
+def _ask_index(place: DeltaGenerator, label: str, count: int, key: str) -> int:
+    session.settle(key, 0, 0, count - 1)
+    if count <= MANY_CHANNELS:
+        return int(place.selectbox(label, range(count), key=key, bind="query-params"))
+    return int(place.number_input(label, 0, count - 1, 0, key=key, bind="query-params"))
+
+
 def _ask_per_axis(name: str) -> int | tuple[int, ...]:
     key = QUERY_KEYS[name]
     default = getattr(DEFAULT_LAYER, name)[0]
@@ -208,7 +229,7 @@ def _ask_per_axis(name: str) -> int | tuple[int, ...]:
         key=f"{key}3",
         bind="query-params",
         help=f"Set {name} for each axis.",
-        on_change=session.spreader(key, [f"{key}{letter.lower()}" for letter in AXES]),
+        on_change=session.spreader(key, f"{key}3", [f"{key}{letter.lower()}" for letter in AXES]),
     )
     if not unlocked:
         return _number(st.container(), name, default, key, label_visibility="collapsed")
@@ -224,7 +245,7 @@ def _offer_paddings(arguments: dict[str, Any]) -> None:
     for name, tip in (
         ("valid", "No padding: every window lies inside the volume."),
         ("same", "As many outputs as inputs, at stride 1."),
-        ("full", "Every window that reads at least one voxel."),
+        ("full", "Every window that reaches the volume: the largest padding that makes sense."),
     ):
         padding, problem = _padding(name, arguments)
         st.button(

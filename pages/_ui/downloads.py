@@ -29,14 +29,14 @@ def take_away(program: str, volume: Volume, spec: ConvSpec, output: Floats, shee
     with st.container(horizontal=True):
         _button("input.npy", lambda: _npy(volume.array[None]), "The volume as the layer got it, (N, D, H, W, C).")
         _button("output.npy", lambda: _npy(output[None]), "What MLX computed, (N, D, H, W, C).")
-        affine = volume.affine
+        affine = volume.world_affine
         if affine is not None:
             _button(
                 "output.nii.gz",
                 lambda: write_nifti(output, output_affine(affine, spec.axes)),
                 "The output where it lies in the scanner's space: strides and padding moved its affine.",
             )
-        _button("maps.png", sheet, "All channels of the plane on screen, with their ranges.")
+        _button("maps.png", sheet, "The maps on screen, with their ranges.")
         _button("reproduce.py", program.encode, "The program above.")
     st.markdown("**The link** that restores this state; the address bar has it too")
     st.code(session.link(), language=None, wrap_lines=True)

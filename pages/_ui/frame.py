@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import streamlit as st
@@ -22,6 +22,9 @@ _STYLE = """
 .st-key-header {padding-block: .5rem;
   background: PAGE;}
 .st-key-maps img {image-rendering: pixelated; width: 100%;}
+[data-testid=stBaseButton-segmented_controlActive] {color: inherit;}
+.legend {display: flex; flex-wrap: wrap; gap: .2rem .7rem; font-size: .8rem; align-items: center;}
+.legend i {display: inline-block; width: .7rem; height: .7rem; border-radius: 2px; margin-right: .25rem;}
 [data-testid=stMainBlockContainer] {padding-inline: clamp(1rem, 2.5vw, 3rem);}
 .plane {display: flex; justify-content: space-between; gap: .5rem; white-space: nowrap;}
 .plane b {overflow: hidden; text-overflow: ellipsis;}
@@ -66,16 +69,30 @@ def begin() -> Slots:
     return Slots()
 
 
+class Caught:
+    """What an error boundary caught, if anything."""
+
+    error: Conv3dError | None = None
+
+
 @contextmanager
-def errors(slots: Slots, main: DeltaGenerator) -> Iterator[None]:
+def errors(slots: Slots, main: DeltaGenerator) -> Iterator[Caught]:
     """What the user can cause ends here: in words beside the control and in the main area, the app still up."""
+    caught = Caught()
     try:
-        yield
+        yield caught
     except Conv3dError as error:
+        caught.error = error
         slots.show(error)
         main.error(plain(error))
 
 
+def warn(place: DeltaGenerator, texts: Iterable[str]) -> None:
+    """What the user should know, though nothing failed."""
+    for text in texts:
+        place.warning(plain(text))
+
+
 def plain(text: object) -> str:
     """Text for Markdown that shows as it is: names of files and products such as 2*3 must not turn into markup."""
-    return re.sub(r"([\\`*_{}\[\]()#+!|~:$<>-])", r"\\\1", str(text))
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", str(text))

@@ -13,8 +13,10 @@ import streamlit as st
 
 from conv3d_core.volumes import Volume
 
-_UPLOADS = "_uploads"
-_LAST_UPLOAD = "_last_upload"
+_UPLOAD = "_upload"
+_UPLOAD_NAMED = "_upload_named"
+_MEMBERS = "_members"
+_VOLUME = "_volume"
 _REQUESTED = "_requested"
 _SHOWN = "_shown"
 _DEFAULT = "_default_"
@@ -32,9 +34,13 @@ def not_taken() -> list[str]:
     st.session_state[_REQUESTED] = {}
     problems = []
     for key, texts in requested.items():
-        if key in st.session_state and texts != _as_query(st.session_state[key]):
-            asked, taken = ",".join(texts), ",".join(_as_query(st.session_state[key]))
-            problems.append(f"link: {key}={asked} cannot be restored here; showing {taken} instead.")
+        # Only what a widget of this page took part in; our own notes begin with an underscore.
+        if key not in st.session_state or key.startswith("_"):
+            continue
+        taken = _as_query(st.session_state[key])
+        if [_plain(text) for text in texts] != taken:
+            asked, shown = ",".join(texts), ",".join(taken)
+            problems.append(f"link: {key}={asked} cannot be restored here; showing {shown} instead.")
     return problems
 
 
@@ -60,44 +66,78 @@ def choose(key: str, options: list[Any], default: Any) -> None:
         st.session_state[key] = default
 
 
+def forget(**defaults: Any) -> None:
+    """Call before widgets that no longer apply: these, and all that `settle` follows, go back to their defaults."""
+    for key, default in defaults.items():
+        if key in st.session_state:
+            st.session_state[key] = default
+    for name in [name for name in st.session_state if str(name).startswith(_DEFAULT)]:
+        key = str(name).removeprefix(_DEFAULT)
+        if key in st.session_state:
+            st.session_state[key] = st.session_state[name]
+
+
 def setter(**values: Any) -> Callable[[], None]:
     """A callback that sets widgets by key."""
 
     def assign() -> None:
         for key, value in values.items():
-            st.session_state[key] = value
+            put(key, value)
 
     return assign
 
 
-def spreader(key: str, keys: list[str]) -> Callable[[], None]:
-    """A callback that gives several widgets the value of one."""
+def spreader(key: str, toggle: str, keys: list[str]) -> Callable[[], None]:
+    """A callback for the toggle between one widget and several: whichever comes on screen starts from the other."""
 
     def spread() -> None:
-        if key in st.session_state:
+        if st.session_state[toggle]:
             for other in keys:
-                st.session_state[other] = st.session_state[key]
+                put(other, st.session_state[key])
+        else:
+            put(key, st.session_state[keys[0]])
 
     return spread
 
 
 def put(key: str, value: Any) -> None:
     """Set a widget before it is drawn."""
+    if key not in st.session_state:
+        # Streamlit writes a value into the address only where the widget has been drawn before.
+        st.query_params[key] = _as_query(value)
     st.session_state[key] = value
 
 
-def uploads() -> dict[str, Volume]:
-    """The volumes this session brought, by name."""
-    found: dict[str, Volume] = st.session_state.setdefault(_UPLOADS, {})
+def upload() -> Volume | None:
+    """The last volume that was uploaded and could be read."""
+    volume: Volume | None = st.session_state.get(_UPLOAD)
+    return volume
+
+
+def keep_upload(volume: Volume, named: object) -> bool:
+    """Keep the last uploaded volume; whether it is new, so that it is chosen once and not at every rerun."""
+    new = st.session_state.get(_UPLOAD_NAMED) != named
+    st.session_state[_UPLOAD] = volume
+    st.session_state[_UPLOAD_NAMED] = named
+    return bool(new)
+
+
+def members(file_id: str) -> tuple[str, ...]:
+    """The arrays of an uploaded .npz, once it turned out that there is a choice."""
+    found: tuple[str, ...] = st.session_state.get(_MEMBERS, {}).get(file_id, ())
     return found
 
 
-def keep_upload(file_id: str, volume: Volume) -> bool:
-    """Keep an uploaded volume; whether it is new, so that it is chosen once and not at every rerun."""
-    new = st.session_state.get(_LAST_UPLOAD) != file_id
-    st.session_state[_LAST_UPLOAD] = file_id
-    uploads()[volume.name] = volume
-    return new
+def keep_members(file_id: str, names: tuple[str, ...]) -> None:
+    """Remember the arrays of an uploaded .npz."""
+    st.session_state[_MEMBERS] = {file_id: names}
+
+
+def is_new_volume(name: str) -> bool:
+    """Whether another volume was chosen since the last run; remembers it. The first one is not another."""
+    before = st.session_state.get(_VOLUME, name)
+    st.session_state[_VOLUME] = name
+    return bool(before != name)
 
 
 def is_new_result(key: object) -> bool:
@@ -123,3 +163,11 @@ def _as_query(value: object) -> list[str]:
     if isinstance(value, bool):
         return [str(value).lower()]
     return [str(item) for item in value] if isinstance(value, tuple) else [str(value)]
+
+
+def _plain(text: str) -> str:
+    """An integer as the address bar has it, so that k=03 is k=3; other text as it is."""
+    try:
+        return str(int(text))
+    except ValueError:
+        return text

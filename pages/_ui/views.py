@@ -14,7 +14,7 @@ from conv3d_core.engine import EngineInfo
 from conv3d_core.figures.channels import ChannelStatistics, HistogramInfo, histogram_figure
 from conv3d_core.figures.cost import CostRow, cost_info, count, size
 from conv3d_core.figures.maps import MapInfo, tile_png
-from conv3d_core.figures.palette import GREY, SIGNED, gradient, number
+from conv3d_core.figures.palette import GREY, SIGNED, depth_colours, gradient, number
 from conv3d_core.figures.plane import PlaneInfo, plane_figure
 from conv3d_core.figures.scene import SceneInfo, scene_figure
 from conv3d_core.shapes import AxisShape, explain_shape, macs
@@ -22,6 +22,7 @@ from conv3d_core.source_code import write_call
 from conv3d_core.volumes import Volume
 
 MAPS_A_PAGE = 32
+LEGEND = 8
 _PLOTLY = {
     "displaylogo": False,
     "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
@@ -36,7 +37,7 @@ def header(arguments: Mapping[str, Any], input_shape: Sequence[int] | None, outp
     after = f'{_sizes(output_shape)}<span class="what">output</span>' if output_shape else "<b>no output</b>"
     st.html(
         f'<div class="shape"><span class="what">input</span>{before}'
-        f'<span aria-label="to">\N{RIGHTWARDS ARROW}</span>{after}</div>'
+        f'<span aria-hidden="true">\N{RIGHTWARDS ARROW}</span>{after}</div>'
     )
 
 
@@ -62,6 +63,8 @@ def volume_facts(volume: Volume, value_range: tuple[float, float]) -> None:
     st.markdown(":small[" + " · ".join(facts) + "]")
     with st.expander("What was read"):
         st.text(volume.source)
+        if volume.directions:
+            st.text(f"D, H, W rise towards {', '.join(volume.directions)}")
         for note in volume.notes:
             st.text(note)
 
@@ -77,12 +80,17 @@ def plane(info: PlaneInfo, key: str, height: int) -> None:
 
 
 def scene(info: SceneInfo, key: str, height: int) -> None:
-    """The receptive field in 3D."""
+    """The receptive field in 3D, and what its colours mean."""
     _chart(scene_figure(info, height), key, info.words)
+    last = info.kernel_depth - 1
+    planes = range(last + 1) if last < LEGEND else (0, last // 2, last)
+    colours = depth_colours(info.kernel_depth)
+    entries = "".join(f'<span><i style="background: {colours[n]}"></i>{n}</span>' for n in planes)
+    st.html(f'<div class="legend">tap of kernel plane D{entries}<span>hollow: in the padding</span></div>')
 
 
-def maps(infos: Sequence[MapInfo], names: Sequence[str], label: str, aspect: float, chosen: int) -> None:
-    """Every channel as a small multiple."""
+def maps(infos: Sequence[MapInfo], names: Sequence[str], label: str, aspect: float, chosen: int) -> Sequence[MapInfo]:
+    """Every channel as a small multiple; those on the page that is shown."""
     shown = infos
     if len(infos) > MAPS_A_PAGE:
         pages = -(-len(infos) // MAPS_A_PAGE)
@@ -99,6 +107,7 @@ def maps(infos: Sequence[MapInfo], names: Sequence[str], label: str, aspect: flo
                 flag = ":orange[dead: constant]" if info.constant is not None else ""
                 span = number(info.constant) if info.constant is not None else f"±{number(info.high)}"
                 st.markdown(f"{title}  \n:small[{span}] {flag}")
+    return shown
 
 
 def sizes(spec: ConvSpec, input_shape: Sequence[int]) -> None:
@@ -169,7 +178,7 @@ def _sizes(shape: Sequence[int]) -> str:
         f'<span class="size"><small>{letter}</small><b>{html.escape(f"{n}")}</b></span>'
         for letter, n in zip("NDHWC", shape, strict=True)
     )
-    return f'<span class="sizes" role="text" aria-label="{tuple(shape)}">{cells}</span>'
+    return f'<span class="sizes" role="img" aria-label="{tuple(shape)}">{cells}</span>'
 
 
 def _chart(figure: go.Figure, key: str, words: str) -> None:
