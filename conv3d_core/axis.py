@@ -60,7 +60,7 @@ class Axis(NamedTuple):
             return self.padded_size(size)
         return (self.padded_size(size) - self.effective_kernel_size) % self.stride
 
-    def start(self, output: int) -> int:
+    def first_tap(self, output: int) -> int:
         """Input index of the first tap of an output; below 0 in the padding."""
         return output * self.stride - self.padding
 
@@ -71,7 +71,7 @@ class Axis(NamedTuple):
         (-1, 1)
         """
         end = first if last is None else last
-        return self.start(first), self.start(end) + self.effective_kernel_size - 1
+        return self.first_tap(first), self.first_tap(end) + self.effective_kernel_size - 1
 
     def taps(self, output: int) -> range:
         """Input indices that one output multiplies, one per tap."""
@@ -84,9 +84,9 @@ class Axis(NamedTuple):
         >>> list(Axis(3, padding=2, dilation=2).taps_inside(1, size=9))
         [1, 3]
         """
-        start = self.start(output)
-        skipped = max(0, -(start // self.dilation))
-        first, last = start + skipped * self.dilation, min(start + self.effective_kernel_size, size)
+        begin = self.first_tap(output)
+        skipped = max(0, -(begin // self.dilation))
+        first, last = begin + skipped * self.dilation, min(begin + self.effective_kernel_size, size)
         return range(first, max(first, last), self.dilation)
 
     def readers(self, index: int, size: int) -> list[int]:
@@ -116,8 +116,8 @@ class Axis(NamedTuple):
         if at % common:
             return range(0)
         step = self.stride // common
-        last_start = (self.output_size(size) - 1) * self.stride
-        low = max(0, -((last_start - at) // self.dilation))
+        furthest = (self.output_size(size) - 1) * self.stride
+        low = max(0, -((furthest - at) // self.dilation))
         high = min(self.kernel_size - 1, at // self.dilation)
         # The smallest tap from `low` on with tap * d = at (mod s).
         residue = at // common * pow(self.dilation // common, -1, step)

@@ -7,7 +7,8 @@ MLX computes a cross-correlation: the kernel is laid on the volume as written he
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,13 @@ from conv3d_core.axis import AXES
 from conv3d_core.errors import SpecError
 from conv3d_core.spec import ConvSpec, Triple
 
+# Beside the names in `KERNELS`, what a layer's weights can come from: a seed, or every named kernel in turn.
+RANDOM = "random"
+EACH = "each"
 LARGEST_WEIGHT = float(np.finfo(np.float32).max)
+# Up to here a row of Pascal's triangle is computed as it is. It then has numbers beyond float32, so no kernel that is
+# made of it unscaled is longer.
+LONGEST_EXACT = 200
 Factors = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
 
 
@@ -42,39 +49,41 @@ KERNELS: dict[str, NamedKernel] = {
     "sobel_h": NamedKernel("Sobel H", "finds change along height, smoothed along depth and width"),
     "sobel_w": NamedKernel("Sobel W", "finds change along width, smoothed along depth and height"),
     "laplacian": NamedKernel("Laplacian", "compares a voxel with its neighbours: blobs, thin sheets and noise"),
-    "depth_difference": NamedKernel("Depth difference", "subtracts a plane from the next: what changes between slices"),
+    "depth_difference": NamedKernel(
+        "Depth difference", "subtracts a plane from the next: what changes from plane to plane"
+    ),
 }
 # The axis along which a kernel takes a difference, for which it needs two taps.
-_COMPARES = {"sobel_d": 0, "sobel_h": 1, "sobel_w": 2, "depth_difference": 0}
+_ALONG = {"sobel_d": 0, "sobel_h": 1, "sobel_w": 2, "depth_difference": 0}
 
 
 def factors(name: str, kernel_size: Triple) -> list[Factors]:
     """The terms of a named kernel: each is three factors (D, H, W) whose outer product is one term of the sum.
 
     Raises:
-        SpecError: no such kernel, or a kernel size too small for it.
+        SpecError: no such kernel, or a kernel size too small or (Sobel, some 40 taps a side) too large for it.
 
     >>> factors("sobel_d", (3, 3, 3))
     [((-1.0, 0.0, 1.0), (1.0, 2.0, 1.0), (1.0, 2.0, 1.0))]
     """
     if name not in KERNELS:
         raise SpecError("kernel", f"{name!r} is not a named kernel", f"use {', '.join(KERNELS)}", value=name)
-    delta = [_delta(size) for size in kernel_size]
-    smooth = [_binomial(size) for size in kernel_size]
-    if name == "identity":
-        return [_factors(delta)]
-    if name == "box":
-        return [_factors([np.full(size, 1 / size) for size in kernel_size])]
-    if name == "gaussian":
-        return [_factors([_binomial(size, 0.5) for size in kernel_size])]
-    if not exists(name, kernel_size):
+    if not _is_long_enough(name, kernel_size):
         raise _too_small(name)
+    if not _fits_float32(name, kernel_size):
+        raise _too_large(name, kernel_size)
+    if name == "identity":
+        return [_factors(map(_delta, kernel_size))]
+    if name == "box":
+        return [_factors(np.full(size, 1 / size) for size in kernel_size)]
+    if name == "gaussian":
+        return [_factors(map(_gaussian, kernel_size))]
     if name == "laplacian":
-        return _laplacian(kernel_size, delta)
-    along = _COMPARES[name]
+        return _laplacian(kernel_size)
     if name == "depth_difference":
-        return [_factors([_step(kernel_size[0]), delta[1], delta[2]])]
-    return [_factors([_derivative(size) if i == along else smooth[i] for i, size in enumerate(kernel_size)])]
+        depth, height, width = kernel_size
+        return [_factors([_step(depth), _delta(height), _delta(width)])]
+    return [_factors(_sobel(_ALONG[name], kernel_size))]
 
 
 def taps(name: str, kernel_size: Triple) -> NDArray[np.float32]:
@@ -89,14 +98,6 @@ def taps(name: str, kernel_size: Triple) -> NDArray[np.float32]:
     total: NDArray[np.float64] = np.zeros(kernel_size)
     for d, h, w in factors(name, kernel_size):
         total = total + np.einsum("i,j,k->ijk", d, h, w)
-    largest = float(np.abs(total).max())
-    if not largest <= LARGEST_WEIGHT:
-        raise SpecError(
-            "kernel_size",
-            f"{KERNELS[name].title} of {'x'.join(map(str, kernel_size))} taps has weights beyond float32",
-            "use a smaller kernel_size, or another kernel",
-            value=name,
-        )
     return total.astype(np.float32)
 
 
@@ -116,9 +117,7 @@ def exists(name: str, kernel_size: Triple) -> bool:
     >>> exists("sobel_w", (3, 3, 1))
     False
     """
-    if name == "laplacian":
-        return max(kernel_size) >= 3
-    return name not in _COMPARES or kernel_size[_COMPARES[name]] >= 2
+    return _is_long_enough(name, kernel_size) and _fits_float32(name, kernel_size)
 
 
 def kernel_weights(source: str, spec: ConvSpec) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -136,15 +135,35 @@ def kernel_weights(source: str, spec: ConvSpec) -> tuple[NDArray[np.float32], ND
         SpecError: no such kernel, or a kernel size too small for it.
     """
     weight = np.empty(spec.weight_shape, np.float32)
-    for channel, name in enumerate(kernel_names(source, spec)):
-        weight[channel] = (taps(name, spec.kernel_size) / spec.in_channels)[..., None]
+    used = list(dict.fromkeys(kernel_names(source, spec)))
+    for first, name in enumerate(used):
+        # They take turns: each is computed once, for every channel that has it.
+        weight[first :: len(used)] = (taps(name, spec.kernel_size) / spec.in_channels)[..., None]
     return weight, np.zeros(spec.out_channels, np.float32)
 
 
-def _laplacian(kernel_size: Triple, delta: Sequence[NDArray[np.float64]]) -> list[Factors]:
+def _is_long_enough(name: str, kernel_size: Triple) -> bool:
+    if name == "laplacian":
+        return max(kernel_size) >= 3
+    return name not in _ALONG or kernel_size[_ALONG[name]] >= 2
+
+
+def _fits_float32(name: str, kernel_size: Triple) -> bool:
+    if not name.startswith("sobel"):
+        return True  # the others' weights do not grow with their size
+    if max(kernel_size) > LONGEST_EXACT:
+        return False
+    return math.prod(float(np.abs(row).max()) for row in _sobel(_ALONG[name], kernel_size)) <= LARGEST_WEIGHT
+
+
+def _sobel(along: int, kernel_size: Triple) -> list[NDArray[np.float64]]:
+    return [_derivative(size) if axis == along else _binomial(size) for axis, size in enumerate(kernel_size)]
+
+
+def _laplacian(kernel_size: Triple) -> list[Factors]:
     terms = []
     for along in (i for i, size in enumerate(kernel_size) if size >= 3):
-        rows = list(delta)
+        rows = [_delta(size) for size in kernel_size]
         # Centred in larger kernels, so that the sum stays the 7-point Laplacian of the textbook.
         rows[along] = _centred(np.array([1.0, -2.0, 1.0]), kernel_size[along])
         terms.append(_factors(rows))
@@ -152,7 +171,7 @@ def _laplacian(kernel_size: Triple, delta: Sequence[NDArray[np.float64]]) -> lis
 
 
 def _too_small(name: str) -> SpecError:
-    axis = AXES[_COMPARES[name]] if name in _COMPARES else None
+    axis = AXES[_ALONG[name]] if name in _ALONG else None
     needed, along = (2, f"along {axis}") if axis else (3, "along one axis at least")
     return SpecError(
         "kernel_size",
@@ -163,8 +182,17 @@ def _too_small(name: str) -> SpecError:
     )
 
 
-def _factors(rows: Sequence[NDArray[np.float64]]) -> Factors:
-    d, h, w = (tuple(float(number) for number in row) for row in rows)
+def _too_large(name: str, kernel_size: Triple) -> SpecError:
+    return SpecError(
+        "kernel_size",
+        f"{KERNELS[name].title} of {'x'.join(map(str, kernel_size))} taps has weights beyond float32",
+        "use a smaller kernel_size, or another kernel",
+        value=name,
+    )
+
+
+def _factors(rows: Iterable[NDArray[np.float64]]) -> Factors:
+    d, h, w = (tuple(row.tolist()) for row in rows)
     return d, h, w
 
 
@@ -176,12 +204,21 @@ def _step(size: int) -> NDArray[np.float64]:
     return _centred(np.array([-1.0, 1.0]), size)
 
 
-def _binomial(size: int, tap: float = 1.0) -> NDArray[np.float64]:
-    """Row of Pascal's triangle; with taps of 0.5 it sums to 1, and large sizes do not overflow."""
-    row = np.array([1.0])
-    for _ in range(size - 1):
-        row = np.convolve(row, [tap, tap])
-    return row
+def _binomial(size: int) -> NDArray[np.float64]:
+    """Row of Pascal's triangle, [1 2 1] for size 3; at most `LONGEST_EXACT` long."""
+    return np.array([math.comb(size - 1, k) for k in range(size)], np.float64)
+
+
+def _gaussian(size: int) -> NDArray[np.float64]:
+    """Row of Pascal's triangle that sums to 1."""
+    if size <= LONGEST_EXACT:
+        return _binomial(size) / 2.0 ** (size - 1)
+    # From the middle outwards, each number from the one before, until they vanish: the row itself is beyond float64.
+    after = np.arange(size // 2, size - 1)
+    half = np.cumprod(np.concatenate([[1.0], (size - 1 - after) / (after + 1)]))
+    mirrored = half[::-1]
+    row = np.concatenate([mirrored[:-1] if size % 2 else mirrored, half])
+    return np.asarray(row / row.sum())
 
 
 def _derivative(size: int) -> NDArray[np.float64]:

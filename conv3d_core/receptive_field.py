@@ -138,16 +138,28 @@ def readers(spec: ConvSpec, voxel: Sequence[int], input_size: Sequence[int]) -> 
 def central_voxel(spec: ConvSpec, output: Sequence[int], input_size: Sequence[int]) -> Triple:
     """The input voxel under the middle tap of an output: the matching place in the input.
 
-    Where the middle tap lies in the padding, the nearest voxel of the input.
+    Of an even number of taps the first of the two in the middle, as in the identity kernel. Where it lies in the
+    padding, the nearest voxel of the input.
 
     >>> central_voxel(ConvSpec(1, 1, 3, stride=2), (4, 0, 1), (10, 10, 10))
     (9, 1, 3)
     """
     middle = []
     for axis, index, size in zip(spec.axes, output, input_size, strict=True):
-        tap = axis.taps(index)[axis.kernel_size // 2]
+        tap = axis.taps(index)[(axis.kernel_size - 1) // 2]
         middle.append(min(max(tap, 0), size - 1))
     return _triple(middle)
+
+
+def output_spacing(spec: ConvSpec, spacing_mm: Sequence[float] | None) -> tuple[float, float, float]:
+    """Distance of neighbouring outputs (D, H, W): the stride times the input's spacing in mm; in voxels without one.
+
+    >>> output_spacing(ConvSpec(1, 1, 3, stride=2), (3.0, 1.0, 0.5))
+    (6.0, 2.0, 1.0)
+    """
+    spacing = (1.0, 1.0, 1.0) if spacing_mm is None else spacing_mm
+    d, h, w = (step * stride for step, stride in zip(spacing, spec.stride, strict=True))
+    return d, h, w
 
 
 def unread_voxels(spec: ConvSpec, input_size: Sequence[int]) -> int:

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from conv3d_core.errors import SpecError
-from conv3d_core.kernels import KERNELS, factors, kernel_names
+from conv3d_core.kernels import EACH, KERNELS, RANDOM, factors, kernel_names
 from conv3d_core.spec import ConvSpec
 
-RANDOM = "random"
-EACH = "each"
+__all__ = ["EACH", "RANDOM", "reproduction"]
+
+_FULL_PRECISION = [
+    "import os",
+    "",
+    "# CUDA multiplies in TF32 by default, an error of 3e-4. MLX reads this once, so it comes first.",
+    'os.environ["MLX_ENABLE_TF32"] = "0"',
+    "",
+]
 
 
 def reproduction(spec: ConvSpec, source: str, seed: int, input_shape: Sequence[int], device: str) -> str:
@@ -27,7 +34,8 @@ def reproduction(spec: ConvSpec, source: str, seed: int, input_shape: Sequence[i
     """
     if source not in (RANDOM, EACH, *KERNELS):
         raise SpecError("kernel", f"{source!r} is not a source of weights", f"use {RANDOM}, {EACH} or a named kernel")
-    lines = ["import mlx.core as mx", "import mlx.nn as nn", "import numpy as np", ""]
+    lines = list(_FULL_PRECISION) if device == "gpu" else []
+    lines += ["import mlx.core as mx", "import mlx.nn as nn", "import numpy as np", ""]
     lines.append(f"mx.set_default_device(mx.{device})")
     if source == RANDOM:
         lines.append(f"mx.random.seed({seed})")

@@ -156,5 +156,17 @@ def peak_bytes(spec: ConvSpec, input_shape: Sequence[int]) -> int:
     )
 
 
+def format_bytes(count: int) -> str:
+    """Bytes to read, in the power of 1024 that suits them.
+
+    >>> format_bytes(864), format_bytes(5 * 2**20), format_bytes(3 * 2**30)
+    ('864 B', '5.00 MiB', '3.00 GiB')
+    """
+    for unit, step in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= step:
+            return f"{count / step:.2f} {unit}"
+    return f"{count} B"
+
+
 def _taps_per_output(spec: ConvSpec) -> int:
     return math.prod(spec.kernel_size) * spec.in_channels

@@ -190,7 +190,10 @@ class ConvSpec:
         return d, h, w
 
     def full_padding(self) -> Triple:
-        """The largest padding under which every window still reads a voxel: ``k_e - 1`` per axis."""
+        """The largest padding under which every window still spans a voxel: ``k_e - 1`` per axis.
+
+        Each of them also reads one, unless the input is shorter than the dilation: there it can lie between two taps.
+        """
         d, h, w = (size - 1 for size in self.effective_kernel_size)
         return d, h, w
 

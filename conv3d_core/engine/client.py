@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import threading
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -35,7 +36,7 @@ class Engine:
         timeout_s: seconds that one request may take before its process is killed.
 
     Raises:
-        EngineError: another device, or a time that is not above 0.
+        EngineError: another device, or a time that is not above 0 or longer than a thread can wait.
 
     >>> with Engine(device="cpu") as engine:
     ...     engine.run(ConvSpec(1, 1, 3), np.ones((1, 3, 3, 3, 1)), weight=np.ones((1, 3, 3, 3, 1))).tolist()
@@ -45,8 +46,9 @@ class Engine:
     def __init__(self, device: str = "auto", *, timeout_s: float = 300.0) -> None:
         if device not in DEVICES:
             raise EngineError("device", f"{device!r} is unknown", f"use {', '.join(DEVICES)}", value=device)
-        if not timeout_s > 0:
-            raise EngineError("timeout_s", f"{timeout_s!r} is not above 0", "use seconds > 0", value=timeout_s)
+        if not 0 < timeout_s <= threading.TIMEOUT_MAX:
+            problem = f"{timeout_s!r} s is not a time that a request can be given"
+            raise EngineError("timeout_s", problem, "use seconds above 0, such as 300", value=timeout_s)
         self._supervisor = Supervisor(device, timeout_s)
 
     def __enter__(self) -> Self:
@@ -87,7 +89,9 @@ class Engine:
             ShapeError: the input does not fit the layer.
             EngineError: it needs more memory than the budget.
         """
-        refuse_beyond_budget(peak_bytes(spec, input_shape), f"this layer on an input of {tuple(input_shape)}")
+        spec.output_shape(input_shape)
+        sizes = tuple(operator.index(size) for size in input_shape)
+        refuse_beyond_budget(peak_bytes(spec, sizes), f"this layer on an input of {sizes}")
 
     def run(
         self, spec: ConvSpec, x: ArrayLike, weight: ArrayLike | None = None, bias: ArrayLike | None = None
@@ -104,9 +108,7 @@ class Engine:
             ShapeError: the input, the weight or the bias does not fit the layer.
             EngineError: it needs more memory than the budget, MLX raised, or the worker died or took too long.
         """
-        array = real_array("input", x)
-        spec.output_shape(array.shape)
-        return self._run(spec, array, weight, bias)
+        return self._run(spec, real_array("input", x), weight, bias)
 
     def plane(
         self,
@@ -162,9 +164,9 @@ class Engine:
         return weights
 
     def _run(self, spec: ConvSpec, array: NDArray[Any], weight: ArrayLike | None, bias: ArrayLike | None) -> Floats:
+        self.check(spec, array.shape)
         bias = layer_bias(spec, bias)
         weight = None if weight is None else layer_weight(spec, weight)
-        self.check(spec, array.shape)
         if weight is None:
             weight, _ = self.initial_weights(spec)
         # Only now, and only what is read: a big volume of another dtype is not copied whole for one plane.

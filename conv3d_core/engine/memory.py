@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from conv3d_core.errors import EngineError
+from conv3d_core.shapes import format_bytes
 
 VARIABLE = "CONV3D_MEMORY_BUDGET"
 MEMINFO = "/proc/meminfo"
@@ -37,15 +38,6 @@ def parse_bytes(text: str) -> int:
         remedy = "use bytes, or a number with KiB, MiB or GiB"
         raise EngineError(VARIABLE, f"{text!r} is no size", remedy, field="memory", value=text)
     return int(float(match[1]) * UNITS[match[2].upper()])
-
-
-def format_bytes(count: int) -> str:
-    """Bytes in the unit that suits them.
-
-    >>> format_bytes(3_000_000_000), format_bytes(400_000)
-    ('2.8 GiB', '0.4 MiB')
-    """
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
 def free_bytes() -> int:

@@ -231,11 +231,12 @@ class Supervisor:
         problem = f"the worker process ended with {_status_in_words(status)}"
         line = worker.last_line(printed)
         if line:
-            problem += f"; its last line was {line!r}"
-        remedy = "if it ends again, change the layer or crop the input"
+            # A semicolon stands between problem and remedy, and nowhere else.
+            problem += f", its last line was {line.replace(';', ',')!r}"
+        remedy = "and if it ends again, change the layer or crop the input"
         if -status in OUT_OF_MEMORY:
-            remedy = "memory may have run out, so crop the input or use a smaller kernel_size"
-        return EngineError("engine", problem, f"the next request starts a new one; {remedy}", value=status)
+            remedy = "and memory may have run out, so crop the input or use a smaller kernel_size"
+        return EngineError("engine", problem, f"the next request starts a new one, {remedy}", value=status)
 
 
 def worker_environment() -> dict[str, str]:

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from conv3d_core.figures.palette import LINE, number
+from conv3d_core.figures.palette import LINE, NOTHING_FINITE, number
 
 BINS = 64
 
@@ -35,7 +35,12 @@ class ChannelStatistics:
     @property
     def peak(self) -> float:
         """Largest distance from zero; 0 where nothing is finite."""
-        return max(abs(self.low), abs(self.high)) if np.isfinite(self.low) else 0.0
+        return max(abs(self.low), abs(self.high)) if self.finite else 0.0
+
+    @property
+    def finite(self) -> bool:
+        """Whether there is a finite value at all."""
+        return bool(np.isfinite(self.low))
 
     @property
     def constant(self) -> float | None:
@@ -45,6 +50,8 @@ class ChannelStatistics:
     @property
     def flag(self) -> str:
         """What to look out for, in words; empty where all is well."""
+        if not self.finite:
+            return NOTHING_FINITE
         if self.not_finite:
             return f"{self.not_finite:,} not finite"
         return "" if self.constant is None else f"dead: constant {number(self.constant)}"
@@ -90,10 +97,15 @@ def channel_statistics(output: NDArray[np.float32]) -> list[ChannelStatistics]:
 
 
 def histogram_info(output: NDArray[np.float32], channel: int) -> HistogramInfo:
-    """How the values of a channel are spread, in `BINS` bins over its own range."""
+    """How the finite values of a channel are spread, in `BINS` bins over its own range."""
     values = output[..., channel]
     finite = values[np.isfinite(values)].astype(np.float64)
-    counts, edges = np.histogram(finite, BINS)
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+    if low == high:
+        # NumPy's half to either side is lost in the digits of a large number.
+        reach = abs(low) / 2 or 0.5
+        low, high = low - reach, high + reach
+    counts, edges = np.histogram(finite, BINS, (low, high))
     return HistogramInfo(channel, counts, edges)
 
 
@@ -113,7 +125,9 @@ def histogram_figure(info: HistogramInfo, height: int = 220) -> go.Figure:
     axes = {"color": LINE, "gridcolor": "rgba(133, 144, 160, 0.3)", "zeroline": False}
     figure.update_xaxes(**axes, title="value", showgrid=False)
     figure.update_yaxes(**axes, title="voxels (log)", type="log", dtick=1, exponentformat="power")
-    figure.add_vline(x=0, line={"color": LINE, "width": 1})
+    # Only where it is in sight: a line, too, stretches the axis to itself.
+    if info.edges[0] <= 0 <= info.edges[-1]:
+        figure.add_vline(x=0, line={"color": LINE, "width": 1})
     figure.update_layout(
         height=height,
         bargap=0,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from conv3d_core.shapes import (
+    format_bytes,
     input_bytes,
     macs,
     output_bytes,
@@ -17,6 +18,7 @@ from conv3d_core.shapes import (
 from conv3d_core.spec import ConvSpec
 
 _TIMES = " \N{MULTIPLICATION SIGN} "
+size = format_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ def cost_info(spec: ConvSpec, input_shape: Sequence[int]) -> list[CostRow]:
         ShapeError: the input does not fit the layer.
     """
     output_shape = spec.output_shape(input_shape)
-    outputs = f"{_product(output_shape[1:4])} positions"
+    batch = f"{output_shape[0]} volumes{_TIMES}" if output_shape[0] > 1 else ""
+    outputs = f"{batch}{_product(output_shape[1:4])} positions"
     window = f"{_product(spec.kernel_size)} taps{_TIMES}{spec.in_channels} in"
     biases = f" + {spec.out_channels} biases" if spec.bias else ", no bias"
     unfolded = unfolded_bytes(spec, input_shape)
@@ -43,28 +46,16 @@ def cost_info(spec: ConvSpec, input_shape: Sequence[int]) -> list[CostRow]:
     return [
         CostRow("Parameters", f"{parameter_count(spec):,}", f"{spec.out_channels} out{_TIMES}{window}{biases}"),
         CostRow("MACs", count(macs(spec, input_shape)), f"{outputs}{_TIMES}{spec.out_channels} out{_TIMES}{window}"),
-        CostRow("Input", size(input_bytes(input_shape)), f"{_product(input_shape)}{_TIMES}4 B"),
-        CostRow("Weights", size(weight_bytes(spec)), f"{parameter_count(spec):,}{_TIMES}4 B"),
-        CostRow("Output", size(output_bytes(spec, input_shape)), f"{_product(output_shape)}{_TIMES}4 B"),
+        CostRow("Input", format_bytes(input_bytes(input_shape)), f"{_product(input_shape)}{_TIMES}4 B"),
+        CostRow("Weights", format_bytes(weight_bytes(spec)), f"{parameter_count(spec):,}{_TIMES}4 B"),
+        CostRow("Output", format_bytes(output_bytes(spec, input_shape)), f"{_product(output_shape)}{_TIMES}4 B"),
         CostRow(
             "Unfolded while it runs",
-            size(unfolded) if unfolded else "none",
+            format_bytes(unfolded) if unfolded else "none",
             unfolding if unfolded else "MLX does not unfold a dilated convolution on the CPU",
         ),
         CostRow("Type", "float32", "4 B a number"),
     ]
-
-
-def size(number_of_bytes: int) -> str:
-    """Bytes to read, in powers of 1024.
-
-    >>> size(864), size(5 * 2**20), size(3 * 2**30)
-    ('864 B', '5.00 MiB', '3.00 GiB')
-    """
-    for unit, step in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if number_of_bytes >= step:
-            return f"{number_of_bytes / step:.2f} {unit}"
-    return f"{number_of_bytes} B"
 
 
 def count(number: int) -> str:

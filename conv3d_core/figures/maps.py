@@ -28,6 +28,8 @@ class MapInfo:
         values: float32 (rows, columns).
         low, high: the ends of the zero-centred colour scale.
         constant: the value, where the whole map (not only this plane) has just one; else None.
+        note: what to look out for in the whole map, see `ChannelStatistics.flag`; empty where all is well.
+        finite: whether the whole map has a finite value; else the scale is only there to draw with.
     """
 
     channel: int
@@ -36,13 +38,21 @@ class MapInfo:
     low: float
     high: float
     constant: float | None
+    note: str = ""
+    finite: bool = True
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """The ends of the colour scale; None where nothing is finite."""
+        return (self.low, self.high) if self.finite else None
 
     @property
     def label(self) -> str:
-        """Channel, and its range or its one value."""
+        """Channel, and its range or its one value; what of it is not finite."""
         if self.constant is not None:
             return f"{self.channel}: constant {number(self.constant)}"
-        return f"{self.channel}: ±{number(self.high)}"
+        facts = [f"±{number(self.high)}"] if self.finite else []
+        return f"{self.channel}: {', '.join([*facts, self.note] if self.note else facts)}"
 
 
 def maps_info(
@@ -64,7 +74,9 @@ def maps_info(
         # All zeros still need a scale with two ends.
         reach = (max(peaks) if shared else peak) or 1.0
         values = planes[..., channel.channel]
-        infos.append(MapInfo(channel.channel, axis, values, -reach, reach, channel.constant))
+        infos.append(
+            MapInfo(channel.channel, axis, values, -reach, reach, channel.constant, channel.flag, channel.finite)
+        )
     return infos
 
 

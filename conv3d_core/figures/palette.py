@@ -13,6 +13,8 @@ SIGNED = "RdBu_r"
 GREY = "gray"
 # Kernel depth planes, front to back. Ends before viridis turns too dark for a grey background.
 _DEPTH, _DEPTH_ENDS = "Viridis", (0.25, 1.0)
+# More cannot be told apart, and each is a trace of its own in a picture.
+MAX_DEPTH_COLOURS = 32
 
 
 # Lines and marks that stand on a light and on a dark page alike; text is left to the page's own theme, which
@@ -20,20 +22,35 @@ _DEPTH, _DEPTH_ENDS = "Viridis", (0.25, 1.0)
 LINE = "#8590a0"
 ACCENT = "#f76707"
 
+# What stands in place of a range.
+NOTHING_FINITE = "nothing finite"
+
 
 @lru_cache
 def depth_colours(count: int) -> tuple[str, ...]:
-    """One CSS colour per kernel depth plane, front to back."""
+    """One CSS colour per kernel depth plane, front to back; neighbours share one where the planes are many."""
     low, high = _DEPTH_ENDS
-    positions = [high] if count == 1 else np.linspace(low, high, count).tolist()
-    return tuple(str(colour) for colour in sample_colorscale(_DEPTH, positions))
+    levels = min(count, MAX_DEPTH_COLOURS)
+    positions = [high] if levels == 1 else np.linspace(low, high, levels).tolist()
+    colours = [str(colour) for colour in sample_colorscale(_DEPTH, positions)]
+    return tuple(colours[depth_level(depth, count)] for depth in range(count))
+
+
+def depth_level(depth: int, count: int) -> int:
+    """Which of the colours a kernel depth plane has: its own, or one of `MAX_DEPTH_COLOURS` where there are more.
+
+    >>> depth_level(2, 3), depth_level(999, 1000)
+    (2, 31)
+    """
+    return depth if count <= MAX_DEPTH_COLOURS else depth * MAX_DEPTH_COLOURS // count
 
 
 def paint(values: NDArray[np.float32], low: float, high: float, scale: str) -> NDArray[np.uint8]:
     """Values as RGB, shape (..., 3); what is not finite is magenta, so that it cannot be mistaken for a value."""
     finite = np.isfinite(values)
     span = high - low or 1.0
-    level = np.clip((np.where(finite, values, low) - low) / span, 0, 1)
+    # In float64: the span of float32's largest numbers is beyond float32.
+    level = np.clip((np.where(finite, values, low).astype(np.float64) - low) / span, 0, 1)
     rgb: NDArray[np.uint8] = _table(scale)[(level * 255).round().astype(np.uint8)]
     rgb[~finite] = (255, 0, 255)
     return rgb
@@ -52,10 +69,10 @@ def gradient(scale: str) -> str:
     return f"linear-gradient(to right, {', '.join(sample_colorscale(scale, np.linspace(0, 1, 11).tolist()))})"
 
 
-def value_range(values: NDArray[np.float32]) -> tuple[float, float]:
-    """Smallest and largest finite value; (0, 1) where there is none."""
+def value_range(values: NDArray[np.float32]) -> tuple[float, float] | None:
+    """Smallest and largest finite value; None where there is none."""
     finite = values[np.isfinite(values)]
-    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    return (float(finite.min()), float(finite.max())) if finite.size else None
 
 
 def number(value: float) -> str:

@@ -11,14 +11,34 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from conv3d_core.axis import AXES
-from conv3d_core.figures.palette import ACCENT, GREY, LINE, SIGNED, depth_colours, number
-from conv3d_core.receptive_field import Tap, check_output, taps
+from conv3d_core.figures.palette import (
+    ACCENT,
+    GREY,
+    LINE,
+    NOTHING_FINITE,
+    SIGNED,
+    depth_colours,
+    depth_level,
+    number,
+)
+from conv3d_core.figures.thinning import kept, sentence, step_for, thinning_note
+from conv3d_core.receptive_field import (
+    Tap,
+    Window,
+    central_voxel,
+    check_output,
+    output_spacing,
+    receptive_field,
+    taps,
+)
 from conv3d_core.spec import ConvSpec, Triple
 
 Spans = tuple[tuple[int, int], tuple[int, int]]
 # Above this many taps, or squares on one plane, a browser draws slowly and an eye sees only the window: draw just that.
 MAX_TAPS = 32_768
 MAX_SQUARES = 1024
+# A plane of this many voxels is some ten megabytes on its way to the browser; of a larger one every n-th is drawn.
+MAX_CELLS = 2**21
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +62,11 @@ class PlaneInfo:
         index: where along the axis; size: how long the axis is.
         aspect: height of a voxel over its width.
         low, high: the ends of the colour scale; scope: what they are taken over ("this map").
+        finite: whether there is a finite value to take them from; else they are only there to draw with.
         signed: zero-centred colours, else grey.
         squares: taps on this plane; window: (first, last) row and (first, last) column, inclusive.
         kernel_depth: how many depth planes the kernel has, for the colours.
+        undrawn_taps: how many taps there are, where they are too many to be listed in `squares`.
         pin: row and column of the pinned voxel on an output plane.
         view: (first, last) row and (first, last) column to show; the whole plane and the window if None.
     """
@@ -64,6 +86,8 @@ class PlaneInfo:
     kernel_depth: int = 1
     pin: tuple[int, int] | None = None
     view: Spans | None = None
+    finite: bool = True
+    undrawn_taps: int = 0
 
     @property
     def rows_and_columns(self) -> tuple[str, str]:
@@ -79,14 +103,32 @@ class PlaneInfo:
     @property
     def range_text(self) -> str:
         """The range of the colours and what it is taken over."""
-        return f"{number(self.low)} to {number(self.high)}, {self.scope}"
+        return f"{number(self.low)} to {number(self.high)}, {self.scope}" if self.finite else NOTHING_FINITE
+
+    @property
+    def note(self) -> str:
+        """What is left out of the picture because it is too much; empty where all of it is drawn."""
+        rows, columns = self.values.shape
+        notes = [thinning_note(self.step, rows * columns)]
+        if self.undrawn_taps:
+            notes.append(undrawn_note(self.undrawn_taps))
+        elif len(self.squares) > MAX_SQUARES:
+            notes.append(undrawn_note(len(self.squares), " on this plane"))
+        return "; ".join(note for note in notes if note)
+
+    @property
+    def step(self) -> int:
+        """Every how many voxels one is drawn, along rows and columns."""
+        rows, columns = self.values.shape
+        return step_for((rows, columns), MAX_CELLS)
 
     @property
     def words(self) -> str:
         """The picture in words."""
         row, column = self.rows_and_columns
         way = "up" if row_is_up(self.axis) else "down"
-        text = f"{self.title}, plane {self.label}: {row} {way}, {column} across, colours {self.range_text}."
+        colours = f"colours {self.range_text}" if self.finite else self.range_text
+        text = f"{self.title}, plane {self.label}: {row} {way}, {column} across, {colours}."
         if self.window:
             (top, bottom), (left, right) = self.window
             text += f" The window spans {row} {top} to {bottom} and {column} {left} to {right}"
@@ -94,7 +136,104 @@ class PlaneInfo:
                 padding = sum(square.in_padding for square in self.squares)
                 text += f" with {len(self.squares)} taps on this plane, {padding} of them in the padding"
             text += "."
-        return text
+        return text + sentence(self.note)
+
+
+def input_plane_info(
+    spec: ConvSpec,
+    array: NDArray[np.float32],
+    channel: int,
+    pin: Triple,
+    found: Sequence[Tap],
+    axis: str,
+    value_range: tuple[float, float] | None,
+    spacing_mm: Sequence[float] | None,
+    region: Window | None = None,
+    title: str = "Input",
+) -> PlaneInfo:
+    """The plane of the input through the middle of the pinned output's window, its taps drawn.
+
+    Args:
+        spec: the layer.
+        array: the input, float32 (D, H, W, C); channel: which C is shown.
+        pin: the output voxel (d, h, w).
+        found: its taps, see `drawable_taps`.
+        axis: "D", "H" or "W": what the plane is cut across.
+        value_range: the ends of the grey scale, taken over the whole volume; None where nothing in it is finite.
+        spacing_mm: size of a voxel (D, H, W), or None.
+        region: what is shown of the input, as `SceneInfo.region`; the whole plane if None.
+        title: what is cut; of several channels its number is added.
+
+    Raises:
+        ShapeError: no such output voxel.
+    """
+    d, h, w, channels = array.shape
+    check_output(spec, pin, (d, h, w))
+    along = AXES.index(axis)
+    index = central_voxel(spec, pin, (d, h, w))[along]
+    low, high = value_range or (0.0, 1.0)
+    return PlaneInfo(
+        title=title if channels == 1 else f"{title} {channel}",
+        values=plane_of(array, axis, index)[..., channel],
+        axis=axis,
+        index=index,
+        size=(d, h, w)[along],
+        aspect=aspect_of(axis, spacing_mm),
+        low=low,
+        high=high,
+        scope="whole volume",
+        signed=False,
+        squares=squares_on(found, axis, index),
+        window=spans_on(receptive_field([spec]).window(pin), axis),
+        kernel_depth=spec.kernel_size[0],
+        view=spans_on(region, axis) if region else None,
+        finite=value_range is not None,
+        undrawn_taps=0 if found else math.prod(spec.kernel_size),
+    )
+
+
+def output_plane_info(
+    spec: ConvSpec,
+    values: NDArray[np.float32],
+    value_range: tuple[float, float] | None,
+    axis: str,
+    pin: Triple,
+    size: int,
+    spacing_mm: Sequence[float] | None,
+    scope: str,
+    title: str,
+) -> PlaneInfo:
+    """The plane of one output channel through the pinned output voxel.
+
+    Args:
+        spec: the layer.
+        values: float32 (rows, columns) of the plane.
+        value_range: the ends of the zero-centred colour scale, as `MapInfo.value_range`; scope: what over.
+        axis: "D", "H" or "W": what the plane is cut across; size: outputs along it.
+        pin: the output voxel (d, h, w).
+        spacing_mm: size of a voxel of the input (D, H, W), or None.
+        title: which channel it is.
+    """
+    low, high = value_range or (-1.0, 1.0)
+    return PlaneInfo(
+        title=title,
+        values=values,
+        axis=axis,
+        index=pin[AXES.index(axis)],
+        size=size,
+        aspect=aspect_of(axis, output_spacing(spec, spacing_mm)),
+        low=low,
+        high=high,
+        scope=scope,
+        signed=True,
+        pin=pin_on(pin, axis),
+        finite=value_range is not None,
+    )
+
+
+def undrawn_note(count: int, where: str = "") -> str:
+    """That taps are not drawn, in words."""
+    return f"{count:,} taps{where} are too many to draw: only their window is shown"
 
 
 def plane_of(array: NDArray[np.float32], axis: str, index: int) -> NDArray[np.float32]:
@@ -194,8 +333,15 @@ def plane_figure(info: PlaneInfo, height: int) -> go.Figure:
 
 def _heatmap(info: PlaneInfo) -> go.Heatmap:
     row, column = info.rows_and_columns
+    step = info.step
+    rows, columns = (kept(size, step) for size in info.values.shape)
     return go.Heatmap(
-        z=info.values,
+        z=info.values[rows.start :: step, columns.start :: step],
+        # Each cell stands around the voxel that it shows, so that the place under the cursor is that voxel's.
+        x0=columns.start,
+        dx=min(step, info.values.shape[1]),
+        y0=rows.start,
+        dy=min(step, info.values.shape[0]),
         zmin=info.low,
         zmax=info.high,
         colorscale=SIGNED if info.signed else GREY,
@@ -239,28 +385,25 @@ def _window_traces(info: PlaneInfo, window: Spans) -> list[go.Scatter]:
     if len(info.squares) > MAX_SQUARES:
         return traces
     colours = depth_colours(info.kernel_depth)
-    for depth in sorted({square.kernel_depth for square in info.squares}):
-        for in_padding in (False, True):
-            cells = [
-                (s.row, s.column, s.row, s.column)
-                for s in info.squares
-                if s.kernel_depth == depth and s.in_padding == in_padding
-            ]
-            if cells:
-                x, y = _outline(cells, inset=0.08)
-                traces.append(
-                    go.Scatter(
-                        x=x,
-                        y=y,
-                        mode="lines",
-                        line={"color": colours[depth], "width": 1.5},
-                        # Hollow in the padding: there the tap multiplies a zero that is no voxel.
-                        fill="none" if in_padding else "toself",
-                        opacity=1.0 if in_padding else 0.6,
-                        hoverinfo="skip",
-                        name=f"{'padding' if in_padding else 'taps'} {depth}",
-                    )
-                )
+    groups: dict[tuple[int, bool], list[Square]] = {}
+    for square in info.squares:
+        level = depth_level(square.kernel_depth, info.kernel_depth)
+        groups.setdefault((level, square.in_padding), []).append(square)
+    for (level, in_padding), squares in sorted(groups.items()):
+        x, y = _outline([(s.row, s.column, s.row, s.column) for s in squares], inset=0.08)
+        traces.append(
+            go.Scatter(
+                x=x,
+                y=y,
+                mode="lines",
+                line={"color": colours[squares[0].kernel_depth], "width": 1.5},
+                # Hollow in the padding: there the tap multiplies a zero that is no voxel.
+                fill="none" if in_padding else "toself",
+                opacity=1.0 if in_padding else 0.6,
+                hoverinfo="skip",
+                name=f"{'padding' if in_padding else 'taps'} {level}",
+            )
+        )
     return traces
 
 

@@ -7,6 +7,7 @@ A voxel (d, h, w) is the box from (d - 0.5, h - 0.5, w - 0.5) to (d + 0.5, h + 0
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,9 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from conv3d_core.axis import AXES
-from conv3d_core.figures.palette import ACCENT, GREY, LINE, depth_colours
+from conv3d_core.figures.palette import ACCENT, GREY, LINE, depth_colours, depth_level
+from conv3d_core.figures.plane import undrawn_note
+from conv3d_core.figures.thinning import kept, sentence, step_for, thinning_note
 from conv3d_core.receptive_field import Tap, Window, central_voxel, check_output, receptive_field
 from conv3d_core.spec import ConvSpec, Triple
 
@@ -23,6 +26,8 @@ Box = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 # What software WebGL still turns smoothly; above it the window alone is drawn.
 MAX_CUBES = 4096
 MAX_EDGED_CUBES = 512
+# Voxels of the plane, two triangles each.
+MAX_CELLS = 65_536
 # How much of the surroundings a close-up shows, in window lengths on each side.
 _MARGIN = 0.75
 
@@ -42,6 +47,7 @@ class SceneInfo:
         axis, index, plane: the plane of data: its letter, its place, its values (rows, columns) inside `region`.
         low, high: the ends of the plane's grey scale.
         spacing: the size of a voxel (D, H, W).
+        undrawn_taps: how many taps there are, where they are too many to be drawn.
     """
 
     region: Window
@@ -58,6 +64,16 @@ class SceneInfo:
     low: float
     high: float
     spacing: tuple[float, float, float]
+    undrawn_taps: int = 0
+
+    @property
+    def note(self) -> str:
+        """What is left out of the picture because it is too much; empty where all of it is drawn."""
+        rows, columns = self.plane.shape
+        notes = [thinning_note(step_for((rows, columns), MAX_CELLS), rows * columns)]
+        if self.undrawn_taps:
+            notes.append(undrawn_note(self.undrawn_taps))
+        return "; ".join(note for note in notes if note)
 
     @property
     def words(self) -> str:
@@ -67,6 +83,7 @@ class SceneInfo:
         return (
             f"The input of {size} voxels (D x H x W) with plane {self.axis} {self.index}; the window {spans} of output "
             f"{self.pin}; the output grid of {' x '.join(str(n) for n in self.output_size)} beside it."
+            f"{sentence(self.note)}"
         )
 
 
@@ -77,7 +94,7 @@ def scene_info(
     pin: Triple,
     found: Sequence[Tap],
     axis: str,
-    value_range: tuple[float, float],
+    value_range: tuple[float, float] | None,
     spacing_mm: Sequence[float] | None,
     close_up: bool,
 ) -> SceneInfo:
@@ -89,7 +106,7 @@ def scene_info(
         pin: the output voxel (d, h, w).
         found: its taps, see `drawable_taps`.
         axis: along which letter the plane of data is cut, through the middle of the window.
-        value_range: the ends of the grey scale.
+        value_range: the ends of the grey scale; None where nothing is finite.
         spacing_mm: size of a voxel (D, H, W), or None.
         close_up: only the window and what is around it, else the whole input.
 
@@ -109,22 +126,26 @@ def scene_info(
         )
     fixed = AXES.index(axis)
     index = central_voxel(spec, pin, input_size)[fixed]
+    low, high = value_range or (0.0, 1.0)
+    # None are found where they are too many even to list.
+    drawn = 0 < len(found) <= MAX_CUBES
     cut = tuple(index if i == fixed else slice(max(first, 0), last + 1) for i, (first, last) in enumerate(region))
     return SceneInfo(
         region=region,
         input_size=input_size,
         output_size=output_size,
         output_region=output_region,
-        taps=tuple(found) if len(found) <= MAX_CUBES else (),
+        taps=tuple(found) if drawn else (),
         kernel_depth=spec.kernel_size[0],
         window=window,
         pin=pin,
         axis=axis,
         index=index,
         plane=array[..., channel][cut],
-        low=value_range[0],
-        high=value_range[1],
+        low=low,
+        high=high,
         spacing=tuple(spacing_mm) if spacing_mm is not None else (1.0, 1.0, 1.0),  # type: ignore[arg-type]
+        undrawn_taps=0 if drawn else math.prod(spec.kernel_size),
     )
 
 
@@ -186,21 +207,25 @@ def _tap_traces(info: SceneInfo, colours: Sequence[str]) -> list[go.Mesh3d | go.
         if len(inside) <= MAX_EDGED_CUBES:
             edges = [_edges(_voxel_box(_window([(n, n) for n in tap.voxel]))) for tap in inside]
             traces.append(_lines(edges, info, "#1f2328", 1, "tap edges"))
-    for depth in sorted({tap.tap[0] for tap in outside}):
-        boxes = [_window([(n, n) for n in tap.voxel]) for tap in outside if tap.tap[0] == depth]
+    groups: dict[int, list[Tap]] = {}
+    for tap in outside:
+        groups.setdefault(depth_level(tap.tap[0], info.kernel_depth), []).append(tap)
+    for level, members in sorted(groups.items()):
         # Hollow and a little smaller, so that neighbours in the padding stay apart.
-        edges = [_edges(_voxel_box(box, inset=0.1)) for box in boxes]
-        traces.append(_lines(edges, info, colours[depth], 2, f"padding taps {depth}"))
+        edges = [_edges(_voxel_box(_window([(n, n) for n in tap.voxel]), inset=0.1)) for tap in members]
+        traces.append(_lines(edges, info, colours[members[0].tap[0]], 2, f"padding taps {level}"))
     return traces
 
 
 def _plane_mesh(info: SceneInfo) -> go.Mesh3d:
     """The plane as two triangles a voxel, each with its own grey: a textured surface would smooth the voxels."""
-    rows, columns = info.plane.shape
+    step = step_for((info.plane.shape[0], info.plane.shape[1]), MAX_CELLS)
     fixed = AXES.index(info.axis)
     free = [i for i in range(3) if i != fixed]
-    r = max(info.region[free[0]][0], 0) - 0.5 + np.arange(rows + 1)
-    c = max(info.region[free[1]][0], 0) - 0.5 + np.arange(columns + 1)
+    row_ends, column_ends = (_cell_ends(size, step) for size in info.plane.shape)
+    r = max(info.region[free[0]][0], 0) + row_ends
+    c = max(info.region[free[1]][0], 0) + column_ends
+    rows, columns = len(r) - 1, len(c) - 1
     grid: list[NDArray[np.float64]] = [np.full((rows + 1, columns + 1), float(info.index))] * 3
     grid[free[0]], grid[free[1]] = np.meshgrid(r, c, indexing="ij")
     z, y, x = (axis.ravel() * step for axis, step in zip(grid, info.spacing, strict=True))
@@ -209,7 +234,8 @@ def _plane_mesh(info: SceneInfo) -> go.Mesh3d:
     i = np.concatenate([corner, corner])
     j = np.concatenate([corner + 1, below + 1])
     k = np.concatenate([below + 1, below])
-    values = info.plane.ravel()
+    along_rows, along_columns = (kept(size, step) for size in info.plane.shape)
+    values = info.plane[along_rows.start :: step, along_columns.start :: step].ravel()
     return go.Mesh3d(
         x=x.astype(np.float32),
         y=y.astype(np.float32),
@@ -229,6 +255,13 @@ def _plane_mesh(info: SceneInfo) -> go.Mesh3d:
         name="plane",
         hoverinfo="skip",
     )
+
+
+def _cell_ends(size: int, step: int) -> NDArray[np.float64]:
+    """Where the cells around the voxels that are drawn begin and end; together they cover the plane."""
+    ends = np.array([*(index - step / 2 for index in kept(size, step)), 0.0])
+    ends[0], ends[-1] = -0.5, size - 0.5
+    return ends
 
 
 # The greys and the depth colours mean something: light must not change them.

@@ -65,7 +65,7 @@ BUNDLED: dict[str, Sample] = {
     ),
     "epi_4d": Sample(
         "Brain, functional MRI",
-        "Two time points of an echo-planar scan with 24 thick, tilted slices: small, noisy and anisotropic.",
+        "Two time points of an echo-planar scan with 24 thick, tilted planes: small, noisy and anisotropic.",
         "C is time (2 points)",
         "MIT (nibabel)",
         file="mri_nibabel_example4d.nii.gz",

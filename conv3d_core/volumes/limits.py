@@ -14,6 +14,8 @@ from conv3d_core.errors import VolumeError
 MAX_VOLUME_BYTES = 512 * 2**20
 MAX_NAME = 80
 MIB = 2**20
+GZIP = b"\x1f\x8b"
+FIRST_PIECE = 128
 
 
 def shown(name: str) -> str:
@@ -82,21 +84,28 @@ def inflate(data: bytes, limit: int) -> bytes:
     Raises:
         VolumeError: damaged or cut-off gzip data.
     """
+    # Fed piece by piece: zlib hands back what lies behind a member's end as a copy, and there may be a million members.
+    view = memoryview(data)
     parts: list[bytes] = []
-    left = limit
-    while data[:2] == b"\x1f\x8b":
+    left, at = limit, 0
+    while view[at : at + 2] == GZIP:
         stream = zlib.decompressobj(wbits=31)
-        try:
-            part = stream.decompress(data, left) if left else b""
-            # One byte more lets zlib reach the checksum behind the last byte wanted.
-            beyond = b"" if stream.eof else stream.decompress(stream.unconsumed_tail if left else data, 1)
-        except zlib.error as error:
-            raise broken(f"its gzip data is damaged ({error})") from error
-        parts.append(part)
-        left -= len(part)
-        if beyond:
-            break
-        if not stream.eof:
-            raise broken("its gzip data is cut off", value=len(data))
-        data = stream.unused_data
+        length = FIRST_PIECE
+        while not stream.eof:
+            piece = view[at : at + length]
+            if not piece:
+                raise broken("its gzip data is cut off", value=len(data))
+            try:
+                # One byte more lets zlib reach the checksum behind the last byte wanted.
+                part = stream.decompress(piece, left + 1)
+            except zlib.error as error:
+                raise broken(f"its gzip data is damaged ({error})") from error
+            if len(part) > left:
+                return b"".join([*parts, part[:left]])
+            # Fewer bytes than asked for: all of the piece has been read.
+            parts.append(part)
+            left -= len(part)
+            at += len(piece)
+            length = min(2 * length, MIB)
+        at -= len(stream.unused_data)
     return b"".join(parts)

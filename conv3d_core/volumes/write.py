@@ -31,8 +31,9 @@ def write_nifti(array: Float32, affine: Float64 | None = None) -> bytes:
     from nibabel.nifti1 import Nifti1Image
     from nibabel.nifti2 import Nifti2Image
 
-    if np.ndim(array) != 4:
-        raise VolumeError("array", f"{np.shape(array)} is not a volume", "use (D, H, W, C)", value=np.shape(array))
+    if np.ndim(array) != 4 or 0 in np.shape(array):
+        problem = f"{np.shape(array)} is not a volume"
+        raise VolumeError("array", problem, "use four sizes (D, H, W, C), each >= 1", value=np.shape(array))
     values = np.asarray(array, dtype=np.float32).transpose(2, 1, 0, 3)
     if values.shape[3] == 1:
         values = values[..., 0]

@@ -124,3 +124,7 @@ def test_a_huge_padding_or_kernel_costs_nothing() -> None:
 def test_a_shift_of_the_output_is_a_shift_by_the_stride(axis_and_size: tuple[Axis, int], output: int) -> None:
     axis, _ = axis_and_size
     assert [index + axis.stride for index in axis.taps(output)] == list(axis.taps(output + 1))
+
+
+def test_the_first_tap_by_hand() -> None:
+    assert [Axis(3, stride=2, padding=1).first_tap(output) for output in (0, 1, 5)] == [-1, 1, 9]

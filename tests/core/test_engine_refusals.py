@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -120,10 +121,33 @@ def test_an_unknown_device_is_refused() -> None:
         Engine(device="tpu")
 
 
-@pytest.mark.parametrize("timeout_s", [0, -1, float("nan")])
+@pytest.mark.parametrize("timeout_s", [0, -1, float("nan"), float("inf"), threading.TIMEOUT_MAX * 2])
 def test_a_time_limit_that_is_none_is_refused(timeout_s: float) -> None:
-    with pytest.raises(EngineError, match=r"^timeout_s: .* is not above 0; use seconds > 0\.$"):
+    message = r"^timeout_s: .* s is not a time that a request can be given; use seconds above 0, such as 300\.$"
+    with pytest.raises(EngineError, match=message) as caught:
         Engine(timeout_s=timeout_s)
+    assert caught.value.value is timeout_s
+
+
+def test_a_check_refuses_what_a_run_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused(lambda e: e.check(SPEC, X.shape[1:]), ShapeError, "input: (5, 6, 7, 2) has 4 axes", "input")
+    refused(lambda e: e.check(SPEC, [1, 5, 2, 7, 2]), ShapeError, "height: effective kernel 3 does", "kernel_size")
+    monkeypatch.setenv("CONV3D_MEMORY_BUDGET", "1MiB")
+    shape = tuple(np.array([1, 64, 64, 64, 1]))  # NumPy's integers, as an array's slice of sizes may hold them
+    refused(
+        lambda e: e.check(ConvSpec(1, 1, 3), shape),
+        EngineError,
+        "memory: this layer on an input of (1, 64, 64, 64, 1) needs up to",
+        "memory",
+    )
+    engine = Engine(device="cpu")
+    engine.check(SPEC, X.shape)
+    assert engine.worker_pid is None
+
+
+def test_a_run_is_checked_before_its_weight_is_cast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONV3D_MEMORY_BUDGET", "1KiB")
+    refused(lambda e: e.run(SPEC, X, weight=WEIGHT[0]), EngineError, "memory: this layer on an input", "memory")
 
 
 def test_what_needs_more_memory_than_the_budget_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +156,7 @@ def test_what_needs_more_memory_than_the_budget_is_refused(monkeypatch: pytest.M
     refused(
         lambda e: e.run(ConvSpec(1, 8, 7, padding=3), x),
         EngineError,
-        "memory: this layer on an input of (1, 128, 128, 128, 1) needs up to 2.8 GiB, and the budget is 2.0 GiB; "
+        "memory: this layer on an input of (1, 128, 128, 128, 1) needs up to 2.82 GiB, and the budget is 2.00 GiB; "
         "crop the input, use a smaller kernel_size or a larger stride, or set CONV3D_MEMORY_BUDGET.",
         "memory",
     )
@@ -140,7 +164,7 @@ def test_what_needs_more_memory_than_the_budget_is_refused(monkeypatch: pytest.M
     refused(
         lambda e: e.initial_weights(ConvSpec(64, 64, 5), 0),
         EngineError,
-        "memory: a weight of shape (64, 5, 5, 5, 64) needs up to 3.9 MiB, and the budget is 1.0 MiB",
+        "memory: a weight of shape (64, 5, 5, 5, 64) needs up to 3.91 MiB, and the budget is 1.00 MiB",
         "memory",
     )
 
@@ -149,7 +173,7 @@ def test_a_plane_runs_where_the_whole_does_not_fit(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("CONV3D_MEMORY_BUDGET", "8MiB")
     spec, x = ConvSpec(1, 1, 3, padding=1), np.ones((1, 64, 64, 64, 1))
     with Engine(device="cpu") as engine:
-        with pytest.raises(EngineError, match=r"^memory: this layer on .* needs up to 31\.1 MiB"):
+        with pytest.raises(EngineError, match=r"^memory: this layer on .* needs up to 31\.\d\d MiB"):
             engine.run(spec, x)
         plane = engine.plane(spec, x, "D", 5, weight=np.ones((1, 3, 3, 3, 1)))
     assert plane[1, 1, 0] == 27

@@ -29,6 +29,7 @@ def test_maps_have_their_own_range_over_the_whole_volume_or_a_shared_one() -> No
     assert [(m.low, m.high) for m in shared] == [(-12, 12), (-12, 12)]
     np.testing.assert_array_equal(own[0].values, output()[1, :, :, 0])
     assert [m.label for m in own] == ["0: ±12", "1: constant 5"]
+    assert [m.note for m in own] == ["", "dead: constant 5"]
 
 
 def test_maps_of_zeros_and_of_nothing_finite_still_have_a_range() -> None:
@@ -36,6 +37,25 @@ def test_maps_of_zeros_and_of_nothing_finite_still_have_a_range() -> None:
     array[..., 1] = np.nan
     infos = maps_info(array, "D", 0, shared=False, statistics=channel_statistics(array))
     assert [(m.low, m.high) for m in infos] == [(-1, 1), (-1, 1)]
+    assert [m.label for m in infos] == ["0: constant 0", "1: nothing finite"]
+    assert [m.note for m in infos] == ["dead: constant 0", "nothing finite"]
+    assert [m.value_range for m in infos] == [(-1, 1), None]
+
+
+def test_a_map_says_what_is_not_finite() -> None:
+    array = output()
+    array[0, 0, :3, 0] = np.nan
+    info = maps_info(array, "D", 0, shared=False, statistics=channel_statistics(array))[0]
+    assert (info.label, info.note) == ("0: ±11, 3 not finite", "3 not finite")
+
+
+def test_a_map_of_the_largest_numbers_keeps_its_colours() -> None:
+    array = np.array([-3e38, 0, 3e38], np.float32).reshape(1, 1, 3, 1)
+    info = maps_info(array, "D", 0, shared=False, statistics=channel_statistics(array))[0]
+    blue, white, red = (tile_image(info, 1.0, size=3).getpixel((column, 0)) for column in range(3))
+    assert blue[2] > blue[0]
+    assert min(white) > 240
+    assert red[0] > red[2]
 
 
 def test_a_tile_keeps_voxels_square_edged_and_spaced() -> None:
@@ -80,7 +100,7 @@ def test_statistics_count_what_is_not_finite() -> None:
     assert (varied.not_finite, varied.low) == (1, -11)
     assert (other.flag, other.constant) == ("2 not finite", None)
     nothing = channel_statistics(np.full((1, 1, 1, 1), np.nan, np.float32))[0]
-    assert nothing.flag == "1 not finite"
+    assert nothing.flag == "nothing finite"
     assert nothing.constant is None
 
 
@@ -90,6 +110,40 @@ def test_a_histogram_counts_every_finite_value() -> None:
     assert (info.edges[0], info.edges[-1]) == (-12, 11)
     bars = histogram_figure(info).data[0]
     np.testing.assert_array_equal(bars.y, info.counts)
+
+
+@pytest.mark.parametrize("value", [0, 5, -0.25, 1e-45, 1e20, -1e20, 3.4028234e38])
+def test_a_constant_channel_of_any_size_has_a_histogram(value: float) -> None:
+    array = np.full((2, 3, 4, 1), value, np.float32)
+    info = histogram_info(array, 0)
+    assert (info.counts.sum(), np.count_nonzero(info.counts)) == (24, 1)
+    assert (np.diff(info.edges) > 0).all()
+    assert np.isfinite(info.edges).all()
+    hit = int(info.counts.argmax())
+    assert info.edges[hit] <= array[0, 0, 0, 0] <= info.edges[hit + 1]
+    assert len(histogram_figure(info).layout.shapes) == (value == 0)
+    assert channel_statistics(array)[0].deviation == pytest.approx(0, abs=abs(value) * 1e-6)
+
+
+def test_the_largest_numbers_have_statistics_and_a_histogram() -> None:
+    array = np.array([-3e38, 3e38, 1e38, 0], np.float32).reshape(1, 1, 4, 1)
+    statistics = channel_statistics(array)[0]
+    assert statistics.deviation == pytest.approx(np.std(array.astype(np.float64)))
+    assert histogram_info(array, 0).counts.sum() == 4
+
+
+def test_a_histogram_of_nothing_finite_is_empty() -> None:
+    info = histogram_info(np.full((1, 1, 1, 1), np.nan, np.float32), 0)
+    assert info.counts.sum() == 0
+    assert len(histogram_figure(info).data) == 1
+
+
+def test_zero_is_marked_where_it_is_in_sight_and_never_widens_the_axis() -> None:
+    def lines(*values: float) -> int:
+        array = np.array(values, np.float32).reshape(1, 1, -1, 1)
+        return len(histogram_figure(histogram_info(array, 0)).layout.shapes)
+
+    assert [lines(-1, 2), lines(0, 3), lines(100, 101), lines(-5, -4)] == [1, 1, 0, 0]
 
 
 def test_costs_explain_themselves() -> None:
@@ -105,6 +159,10 @@ def test_costs_explain_themselves() -> None:
     dilated = {row.quantity: row for row in cost_info(ConvSpec(1, 8, 3, dilation=2, bias=False), (1, 9, 9, 9, 1))}
     assert dilated["Unfolded while it runs"].value == "none"
     assert dilated["Parameters"].because.endswith("1 in, no bias")
+    batch = {row.quantity: row for row in cost_info(ConvSpec(1, 8, 3), (5, 9, 9, 9, 1))}
+    assert batch["MACs"].value == "370,440"
+    assert batch["MACs"].because == "5 volumes × 7 × 7 × 7 positions × 8 out × 3 × 3 × 3 taps × 1 in"
+    assert batch["Unfolded while it runs"].because.startswith("5 volumes × 7 × 7 × 7 positions × 3")
     with pytest.raises(ShapeError, match="depth: effective kernel 3 does not fit"):
         cost_info(ConvSpec(1, 8, 3), (1, 2, 9, 9, 1))
 

@@ -8,13 +8,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conv3d_core import ConvSpec, ShapeError
-from conv3d_core.figures.palette import SIGNED, depth_colours, gradient, number, paint, value_range
+from conv3d_core.figures.palette import (
+    MAX_DEPTH_COLOURS,
+    SIGNED,
+    depth_colours,
+    depth_level,
+    gradient,
+    number,
+    paint,
+    value_range,
+)
 from conv3d_core.figures.plane import (
+    MAX_CELLS,
     MAX_SQUARES,
     PlaneInfo,
     Square,
     aspect_of,
     drawable_taps,
+    input_plane_info,
+    output_plane_info,
     pin_on,
     plane_figure,
     plane_of,
@@ -22,6 +34,7 @@ from conv3d_core.figures.plane import (
     spans_on,
     squares_on,
 )
+from conv3d_core.figures.thinning import kept, step_for, thinning_note
 from conv3d_core.receptive_field import receptive_field, taps
 
 ARRAY = np.arange(2 * 3 * 4 * 2, dtype=np.float32).reshape(2, 3, 4, 2)
@@ -147,7 +160,7 @@ def test_a_close_up_shows_the_region() -> None:
 
 def test_zero_is_white_and_ranges_leave_out_what_is_not_finite() -> None:
     assert value_range(np.array([np.nan, -3, 2], np.float32)) == (-3, 2)
-    assert value_range(np.array([np.nan, np.inf], np.float32)) == (0, 1)
+    assert value_range(np.array([np.nan, np.inf], np.float32)) is None
     white = paint(np.zeros(1, np.float32), -3, 3, SIGNED)[0]
     assert white.min() > 240
 
@@ -166,6 +179,124 @@ def test_colours_rise_with_the_value() -> None:
 def test_depth_colours_differ() -> None:
     assert len(set(depth_colours(7))) == 7
     assert len(depth_colours(1)) == 1
+    assert len(set(depth_colours(MAX_DEPTH_COLOURS))) == MAX_DEPTH_COLOURS
+
+
+@pytest.mark.parametrize("count", [33, 1000, 100_000])
+def test_depth_colours_repeat_on_deep_kernels(count: int) -> None:
+    colours = depth_colours(count)
+    assert len(colours) == count
+    assert list(dict.fromkeys(colours)) == list(depth_colours(MAX_DEPTH_COLOURS)), "in order, none left out"
+    assert [colours[depth] for depth in (0, count - 1)] == [depth_colours(2)[0], depth_colours(2)[1]]
+    levels = [depth_level(depth, count) for depth in range(count)]
+    assert levels == sorted(levels)
+    assert set(levels) == set(range(MAX_DEPTH_COLOURS))
+
+
+def test_a_deep_kernel_draws_a_trace_a_colour() -> None:
+    squares = tuple(Square(row, column, row, column == 0) for row in range(500) for column in range(2))
+    figure = plane_figure(plane(window=((0, 499), (0, 1)), squares=squares, kernel_depth=1000), 300)
+    drawn = [trace for trace in figure.data[2:] if trace.name.startswith(("taps", "padding"))]
+    assert len(drawn) == 32
+    assert sum(len(trace.x) for trace in drawn) == 6 * len(squares), "every square is drawn"
+    assert {trace.line.color for trace in drawn} <= set(depth_colours(1000))
+
+
+def test_a_plane_of_too_many_voxels_draws_every_nth() -> None:
+    values = np.arange(2000 * 3000, dtype=np.float32).reshape(2000, 3000)
+    info = plane(values=values, axis="H")
+    assert info.note == "every 2nd voxel of the plane is drawn: 6,000,000 are too many"
+    assert info.words.endswith("whole volume. Every 2nd voxel of the plane is drawn: 6,000,000 are too many.")
+    figure = plane_figure(info, 300)
+    heatmap = figure.data[0]
+    assert heatmap.z.size <= MAX_CELLS
+    for row, column in ((0, 0), (7, 1000), (999, 1499)):
+        at = heatmap.y0 + row * heatmap.dy, heatmap.x0 + column * heatmap.dx
+        assert heatmap.z[row][column] == values[at], "what stands under the cursor is the voxel at that index"
+    assert figure.layout.xaxis.range == (-0.5, 2999.5)
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 100))
+def test_drawn_voxels_are_few_enough_and_spread_over_the_plane(rows: int, columns: int, most: int) -> None:
+    step = step_for((rows, columns), most)
+    drawn = [kept(size, step) for size in (rows, columns)]
+    assert len(drawn[0]) * len(drawn[1]) <= most
+    assert step == 1 or len(range(0, rows, step - 1)) * len(range(0, columns, step - 1)) > most, (
+        "no coarser than it must"
+    )
+    for indices, size in zip(drawn, (rows, columns), strict=True):
+        # No voxel is further than half a step from one that is drawn; at the end a step, where they do not divide.
+        assert all(min(abs(index - at) for at in indices) <= max(step // 2, step - 1) for index in range(size))
+        assert 0 <= indices[0] <= indices[-1] < size
+
+
+@pytest.mark.parametrize(
+    ("step", "word"), [(2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (21, "21st"), (112, "112th")]
+)
+def test_a_step_in_words(step: int, word: str) -> None:
+    assert thinning_note(step, 4_000_000) == f"every {word} voxel of the plane is drawn: 4,000,000 are too many"
+    assert thinning_note(1, 4_000_000) == ""
+
+
+def test_one_long_row_is_thinned_too() -> None:
+    heatmap = plane_figure(plane(values=np.zeros((1, 3_000_000), np.float32)), 300).data[0]
+    assert np.shape(heatmap.z) == (1, 1_500_000)
+    assert (heatmap.y0, heatmap.dy, heatmap.dx) == (0, 1, 2)
+
+
+def test_an_input_plane_is_cut_through_the_middle_of_the_window() -> None:
+    spec = ConvSpec(2, 1, 3, stride=2, padding=1)
+    array = np.random.default_rng(0).normal(size=(10, 12, 14, 2)).astype(np.float32)
+    pin = (2, 0, 4)
+    found = drawable_taps(spec, pin, (10, 12, 14))
+    region = ((1, 8), (-1, 5), (3, 9))
+    info = input_plane_info(spec, array, 1, pin, found, "D", (-3.0, 2.5), (6.0, 2.0, 1.0), region)
+    np.testing.assert_array_equal(info.values, array[4, :, :, 1])
+    assert (info.title, info.axis, info.index, info.size, info.aspect) == ("Input 1", "D", 4, 10, 2.0)
+    assert (info.low, info.high, info.scope, info.signed) == (-3.0, 2.5, "whole volume", False)
+    assert info.squares == squares_on(found, "D", 4)
+    assert (info.window, info.view, info.kernel_depth) == (((-1, 1), (7, 9)), ((-1, 5), (3, 9)), 3)
+    assert (info.note, info.pin) == ("", None)
+    alone = input_plane_info(ConvSpec(1, 1, 1), array[..., :1], 0, (0, 0, 0), (), "W", (0.0, 1.0), None, title="Scan")
+    assert (alone.title, alone.aspect, alone.view) == ("Scan", 1.0, None)
+
+
+def test_taps_that_are_too_many_are_said_to_be() -> None:
+    spec = ConvSpec(1, 1, 100, padding=99)
+    array = np.zeros((9, 9, 9, 1), np.float32)
+    info = input_plane_info(
+        spec, array, 0, (50, 50, 50), drawable_taps(spec, (50, 50, 50), (9, 9, 9)), "D", (0, 1), None
+    )
+    assert info.note == "1,000,000 taps are too many to draw: only their window is shown"
+    assert info.words.endswith(". 1,000,000 taps are too many to draw: only their window is shown.")
+    few = plane(
+        window=((0, 0), (0, MAX_SQUARES)), squares=tuple(Square(0, i, 0, False) for i in range(MAX_SQUARES + 1))
+    )
+    assert few.note == "1,025 taps on this plane are too many to draw: only their window is shown"
+
+
+def test_nothing_finite_has_no_range() -> None:
+    array = np.full((2, 3, 4, 1), np.nan, np.float32)
+    spec = ConvSpec(1, 1, 1)
+    info = input_plane_info(spec, array, 0, (0, 0, 0), (), "D", value_range(array), None)
+    assert (info.range_text, info.finite) == ("nothing finite", False)
+    assert "W across, nothing finite." in info.words
+    assert len(plane_figure(info, 300).data) == 2
+
+
+def test_an_output_plane_is_as_high_as_its_stride_makes_it() -> None:
+    spec = ConvSpec(1, 2, 3, stride=(1, 2, 3))
+    values = np.arange(12, dtype=np.float32).reshape(3, 4)
+    info = output_plane_info(
+        spec, values, (-11.0, 11.0), "D", (5, 1, 2), 7, (1.0, 1.0, 0.5), "this map", "Output 1 Box"
+    )
+    assert info.values is values
+    assert (info.axis, info.index, info.size, info.pin) == ("D", 5, 7, (1, 2))
+    assert info.aspect == pytest.approx(2 * 1.0 / (3 * 0.5))
+    assert (info.title, info.scope, info.signed) == ("Output 1 Box", "this map", True)
+    assert (info.low, info.high, info.finite) == (-11.0, 11.0, True)
+    unknown = output_plane_info(spec, values, None, "H", (5, 1, 2), 7, None, "all maps", "Output")
+    assert (unknown.aspect, unknown.range_text) == (pytest.approx(1 / 3), "nothing finite")
 
 
 def test_numbers_at_reading_precision() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from conv3d_core import ConvSpec, ShapeError
 from conv3d_core.figures.plane import drawable_taps
-from conv3d_core.figures.scene import MAX_CUBES, SceneInfo, scene_figure, scene_info, visible_faces
+from conv3d_core.figures.scene import MAX_CELLS, MAX_CUBES, SceneInfo, scene_figure, scene_info, visible_faces
 
 SIZE = (10, 12, 14)
 ARRAY = np.random.default_rng(0).normal(size=(*SIZE, 2)).astype(np.float32)
@@ -84,6 +84,48 @@ def test_a_giant_kernel_leaves_its_window() -> None:
     assert info.taps == ()
     assert "taps" not in traces(info)
     assert "window" in traces(info)
+    assert info.note == "4,913 taps are too many to draw: only their window is shown"
+    assert info.words.endswith("beside it. 4,913 taps are too many to draw: only their window is shown.")
+
+
+def test_taps_that_were_never_listed_are_counted_too() -> None:
+    assert scene(ConvSpec(2, 1, 100, padding=99), (50, 50, 50)).note.startswith("1,000,000 taps are too many")
+    assert scene(ConvSpec(2, 1, 3), (1, 1, 1)).note == ""
+
+
+def test_a_deep_kernel_draws_a_trace_a_colour() -> None:
+    info = scene(ConvSpec(2, 1, (1000, 1, 1), padding=(999, 0, 0)), (500, 5, 5))
+    drawn = [name for name in traces(info) if name.startswith(("taps", "padding"))]
+    assert len(drawn) <= 33
+    lines = sum(len(trace.x) for name, trace in traces(info).items() if name.startswith("padding"))
+    assert lines == 990 * 12 * 3, "every tap in the padding is drawn"
+
+
+@pytest.mark.parametrize(("size", "word"), [((3, 600, 500), "3rd"), ((3, 601, 503), "3rd"), ((3, 300, 300), "2nd")])
+def test_a_plane_of_too_many_voxels_draws_every_nth(size: tuple[int, int, int], word: str) -> None:
+    array = np.arange(np.prod(size), dtype=np.float32).reshape(*size, 1)
+    info = scene_info(ConvSpec(1, 1, 1), array, 0, (1, 0, 0), (), "D", (0.0, 1.0), None, close_up=False)
+    assert info.note.startswith(f"every {word} voxel of the plane is drawn: {size[1] * size[2]:,} are too many")
+    assert f" Every {word} voxel" in info.words
+    mesh = traces(info)["plane"]
+    cells = len(mesh.i) // 2
+    assert cells == len(mesh.intensity) // 2 <= MAX_CELLS
+    for letter, length in (("y", size[1]), ("x", size[2])):
+        ends = np.asarray(getattr(mesh, letter))
+        assert (ends.min(), ends.max()) == (-0.5, length - 0.5), "the plane keeps its place"
+    for cell in (0, 1000, cells - 1):
+        first, far = mesh.i[cell], mesh.k[cell]
+        row, column = divmod(int(mesh.intensity[cell]) - size[1] * size[2], size[2])
+        assert mesh.y[first] <= row <= mesh.y[far], "each cell shows a voxel that lies in it"
+        assert mesh.x[first] <= column <= mesh.x[far]
+        assert mesh.intensity[cell] in array, "and never a mean"
+
+
+def test_nothing_finite_can_be_drawn() -> None:
+    array = np.full((3, 4, 5, 1), np.nan, np.float32)
+    info = scene_info(ConvSpec(1, 1, 1), array, 0, (0, 0, 0), (), "D", None, None, close_up=True)
+    assert info.low < info.high
+    assert "plane" in traces(info)
 
 
 def test_a_window_that_lies_in_the_padding_can_be_drawn() -> None:

@@ -1,6 +1,7 @@
 """Named kernels: the arrays of the textbook at size 3, sums and responses at every size."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -8,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from conv3d_core import ConvSpec, SpecError
-from conv3d_core.kernels import KERNELS, exists, factors, kernel_names, kernel_weights, taps
+from conv3d_core import ConvSpec, SpecError, kernels
+from conv3d_core.kernels import EACH, KERNELS, RANDOM, exists, factors, kernel_names, kernel_weights, taps
 from conv3d_core.spec import Triple
 from tests.core.strategies import specs
 
@@ -31,6 +32,8 @@ def test_the_names_are_the_ones_of_the_issue() -> None:
         "identity", "box", "gaussian", "sobel_d", "sobel_h", "sobel_w", "laplacian", "depth_difference",
     ]  # fmt: skip
     assert all(kernel.title and kernel.purpose for kernel in KERNELS.values())
+    assert not any("slice" in kernel.purpose for kernel in KERNELS.values()), "a cut is a plane here"
+    assert not {RANDOM, EACH} & set(KERNELS)
 
 
 # --- the textbook ---------------------------------------------------------------------------------------------------
@@ -162,6 +165,47 @@ def test_large_kernels_stay_finite_or_are_refused() -> None:
         taps("sobel_d", (3, 1, 1200))
 
 
+@pytest.mark.parametrize("size", [(40, 40, 40), (43, 43, 43), (50, 50, 50), (1, 2, 1200), (135, 2, 2)])
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_kernel_exists_exactly_where_it_can_be_had(name: str, size: Triple) -> None:
+    if exists(name, size):
+        assert np.isfinite(taps(name, size)).all()
+    else:
+        with pytest.raises(SpecError, match="kernel_size: "):
+            taps(name, size)
+
+
+def test_each_leaves_out_what_overflows() -> None:
+    assert kernel_names("each", ConvSpec(1, 8, 50))[:5] == [
+        "identity",
+        "box",
+        "gaussian",
+        "laplacian",
+        "depth_difference",
+    ]
+    with pytest.raises(SpecError, match="Sobel D of 50x50x50 taps has weights beyond float32"):
+        kernel_weights("sobel_d", ConvSpec(1, 1, 50))
+
+
+def test_a_million_taps_cost_no_more_than_their_number() -> None:
+    size = (1, 1, 1_000_001)
+    row = taps("gaussian", size)[0, 0]
+    assert row.sum(dtype=np.float64) == pytest.approx(1, abs=1e-5)
+    assert row.argmax() == 500_000
+    # The spread of so many halves is normal, its variance a quarter of the number.
+    assert row[500_000 + 500] / row[500_000] == pytest.approx(np.exp(-2 * 500**2 / 1_000_000), rel=1e-4)
+    assert [len(factors(name, size)[0][2]) for name in ("identity", "box", "laplacian")] == [1_000_001] * 3
+    with pytest.raises(SpecError, match="beyond float32"):
+        factors("sobel_d", (3, 1, 1_000_001))
+
+
+@pytest.mark.parametrize("size", [199, 200, 201, 202, 300])
+def test_long_gaussians_are_the_short_ones_continued(size: int) -> None:
+    row = np.array(factors("gaussian", (1, 1, size))[0][2])
+    expected = [math.comb(size - 1, k) / 2 ** (size - 1) for k in range(size)]
+    np.testing.assert_allclose(row, expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("name", "size", "message", "axis"),
     [
@@ -233,6 +277,16 @@ def test_each_leaves_out_what_this_size_cannot_have(spec: ConvSpec) -> None:
     assert len(names) == spec.out_channels
     assert all(possible(name, spec.kernel_size) for name in names)
     assert np.isfinite(kernel_weights("each", spec)[0]).all()
+
+
+def test_a_kernel_is_computed_once_for_all_its_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(kernels, "taps", lambda name, size: (asked.append(name), taps(name, size))[1])
+    weight, _ = kernel_weights("each", ConvSpec(2, 1000, 3))
+    assert asked == list(KERNELS)
+    np.testing.assert_array_equal(weight[803, ..., 1], taps("sobel_d", THREE) / 2)
+    kernel_weights("box", ConvSpec(1, 1000, 3))
+    assert asked == [*KERNELS, "box"]
 
 
 def test_one_name_for_all_channels() -> None:

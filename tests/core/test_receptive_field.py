@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from conv3d_core import ConvSpec, ShapeError, SpecError
 from conv3d_core.axis import Axis
-from conv3d_core.receptive_field import check_output, describe, readers, receptive_field, taps, unread_voxels
+from conv3d_core.kernels import factors
+from conv3d_core.receptive_field import (
+    central_voxel,
+    check_output,
+    describe,
+    output_spacing,
+    readers,
+    receptive_field,
+    taps,
+    unread_voxels,
+)
 from conv3d_core.spec import Shape, Triple
 from tests.core.strategies import axes, layers_and_inputs, specs
 
@@ -176,6 +186,30 @@ def test_an_input_voxel_that_does_not_exist(voxel: Triple, message: str) -> None
         readers(ConvSpec(1, 1, 3), voxel, (8, 8, 8))
     assert str(caught.value) == message
     assert caught.value.field == "voxel"
+
+
+def test_the_central_voxel_by_hand() -> None:
+    spec = ConvSpec(1, 1, (2, 3, 4), stride=(1, 2, 1), padding=(0, 1, 0), dilation=(1, 1, 2))
+    assert central_voxel(spec, (3, 2, 1), (9, 9, 9)) == (3, 4, 3)
+    assert central_voxel(ConvSpec(1, 1, 3, padding=2), (0, 0, 0), (4, 4, 4)) == (0, 0, 0), "the nearest voxel"
+    assert central_voxel(ConvSpec(1, 1, 3, padding=2), (5, 5, 5), (4, 4, 4)) == (3, 3, 3)
+
+
+@given(layers_and_inputs(), st.data())
+def test_the_central_voxel_is_the_one_that_identity_copies(layer: tuple[ConvSpec, Shape], data: st.DataObject) -> None:
+    spec, (_, *size, _) = layer
+    output = data.draw(st.sampled_from(outputs_of(spec, layer[1])))
+    (rows,) = factors("identity", spec.kernel_size)
+    copied = [axis.taps(index)[row.index(1.0)] for axis, index, row in zip(spec.axes, output, rows, strict=True)]
+    assert central_voxel(spec, output, size) == tuple(
+        min(max(index, 0), n - 1) for index, n in zip(copied, size, strict=True)
+    )
+
+
+def test_outputs_lie_a_stride_apart() -> None:
+    spec = ConvSpec(1, 1, 3, stride=(1, 2, 3))
+    assert output_spacing(spec, (4.0, 1.0, 0.5)) == (4.0, 2.0, 1.5)
+    assert output_spacing(spec, None) == (1.0, 2.0, 3.0), "in voxels of the input"
 
 
 # --- in words -------------------------------------------------------------------------------------------------------

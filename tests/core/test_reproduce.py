@@ -49,13 +49,13 @@ def test_the_program_computes_the_same_bits(spec: ConvSpec, source: str, engine:
 
 
 def test_the_program_reads_like_a_person_wrote_it() -> None:
-    program = reproduction(ConvSpec(1, 8, 3, stride=2, padding=1), RANDOM, 3, (1, 94, 116, 98, 1), "gpu")
+    program = reproduction(ConvSpec(1, 8, 3, stride=2, padding=1), RANDOM, 3, (1, 94, 116, 98, 1), "cpu")
     assert program.splitlines() == [
         "import mlx.core as mx",
         "import mlx.nn as nn",
         "import numpy as np",
         "",
-        "mx.set_default_device(mx.gpu)",
+        "mx.set_default_device(mx.cpu)",
         "mx.random.seed(3)",
         "layer = nn.Conv3d(1, 8, kernel_size=3, stride=2, padding=1)",
         "",
@@ -65,6 +65,14 @@ def test_the_program_reads_like_a_person_wrote_it() -> None:
         'np.save("output.npy", np.array(y))',
         "print(y.shape)",
     ]
+
+
+def test_on_a_gpu_the_program_does_not_lose_digits_to_tf32() -> None:
+    lines = reproduction(ConvSpec(1, 8, 3), RANDOM, 3, (1, 9, 9, 9, 1), "gpu").splitlines()
+    setting = lines.index('os.environ["MLX_ENABLE_TF32"] = "0"')
+    assert lines.index("import os") < setting < lines.index("import mlx.core as mx")
+    assert lines[setting - 1].startswith("# CUDA ")
+    assert "TF32" not in reproduction(ConvSpec(1, 8, 3), RANDOM, 3, (1, 9, 9, 9, 1), "cpu")
 
 
 def test_refuses_what_has_no_weights() -> None:

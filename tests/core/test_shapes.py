@@ -10,6 +10,7 @@ from hypothesis import given
 from conv3d_core import ConvSpec, ShapeError
 from conv3d_core.shapes import (
     explain_shape,
+    format_bytes,
     input_bytes,
     macs,
     output_bytes,
@@ -142,3 +143,9 @@ def test_peak_is_no_less_than_its_parts(layer: tuple[ConvSpec, Shape]) -> None:
 def test_parameters_are_the_elements_of_weight_and_bias(spec: ConvSpec) -> None:
     bias = np.zeros(spec.out_channels if spec.bias else 0)
     assert parameter_count(spec) == np.zeros(spec.weight_shape).size + bias.size
+
+
+def test_bytes_to_read() -> None:
+    assert [format_bytes(n) for n in (0, 1023, 1024, 2**20, 3_000_000_000)] == [
+        "0 B", "1023 B", "1.00 KiB", "1.00 MiB", "2.79 GiB",
+    ]  # fmt: skip

@@ -443,7 +443,7 @@ def test_same_padding_messages() -> None:
 
 
 @given(specs(), st.tuples(*[st.integers(1, 9)] * 3))
-def test_full_padding_is_the_largest_at_which_no_output_reads_only_padding(
+def test_full_padding_is_the_largest_at_which_every_window_spans_a_voxel(
     spec: ConvSpec, sizes: tuple[int, int, int]
 ) -> None:
     for axis, padding, size in zip(spec.axes, spec.full_padding(), sizes, strict=True):
@@ -451,6 +451,14 @@ def test_full_padding_is_the_largest_at_which_no_output_reads_only_padding(
         assert full.window(0)[1] == 0
         assert full.window(full.output_size(size) - 1)[0] == size - 1
         assert more.window(0)[1] == -1
+        reads = all(full.taps_inside(output, size) for output in range(full.output_size(size)))
+        assert reads or size < axis.dilation, "taps that are further apart than the input is long can miss it"
+
+
+def test_a_short_input_can_slip_between_the_taps_of_full_padding() -> None:
+    spec = ConvSpec(1, 1, (3, 1, 1), padding=(4, 0, 0), dilation=(2, 1, 1))
+    assert spec.full_padding() == (4, 0, 0)
+    assert [len(spec.axes[0].taps_inside(output, 1)) for output in range(5)] == [1, 0, 1, 0, 1]
 
 
 # --- round trips ----------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ def test_each_loads(key):
     assert np.isfinite(volume.array).all()
     assert volume.source
     assert sample.description.endswith(".")
+    assert "slice" not in sample.description, "a cut is a plane here"
     assert sample.channels.startswith("C is ")
     assert sample.kind == ("real" if sample.file else "synthetic")
     assert (volume.spacing_mm is None) == (key not in ("mni152_t1_2mm", "mni152_t1_1mm", "epi_4d", "dti_v1"))

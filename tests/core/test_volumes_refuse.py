@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from conv3d_core.errors import VolumeError
 from conv3d_core.volumes import read_volume
 from conv3d_core.volumes.bundled import FOLDER
+from conv3d_core.volumes.limits import inflate
 
 REMEDY = "is not a volume format that is read here; use .npy, .npz, .nii, .nii.gz or .tif."
 
@@ -248,6 +249,50 @@ def test_a_gzip_bomb_is_not_inflated():
     declared = nifti(dim=[3, 4096, 4096, 64, 1, 1, 1, 1])
     refused(gzip.compress(declared + bytes(80 * 2**20)), "needs 4,096 MiB as float32")
     refused(gzip.compress(bytes(80 * 2**20)), "gzip data without NIfTI in it")
+
+
+class Counting:
+    """A zlib decompressor that counts the bytes that go in and that it hands back as copies."""
+
+    moved = 0
+    real = staticmethod(zlib.decompressobj)
+
+    def __init__(self, *, wbits):
+        self._stream = self.real(wbits=wbits)
+
+    def decompress(self, piece, most):
+        Counting.moved += len(piece)
+        return self._stream.decompress(piece, most)
+
+    @property
+    def eof(self):
+        return self._stream.eof
+
+    @property
+    def unused_data(self):
+        Counting.moved += len(self._stream.unused_data)
+        return self._stream.unused_data
+
+    @property
+    def unconsumed_tail(self):
+        Counting.moved += len(self._stream.unconsumed_tail)
+        return self._stream.unconsumed_tail
+
+
+@pytest.mark.parametrize("members", [100, 200_000])
+def test_many_gzip_members_cost_no_more_than_their_bytes(members, monkeypatch):
+    monkeypatch.setattr(zlib, "decompressobj", Counting)
+    monkeypatch.setattr(Counting, "moved", 0)
+    data = gzip.compress(b"ab", mtime=0) * members
+    assert inflate(data, 10**9) == b"ab" * members
+    assert Counting.moved < 16 * len(data)
+
+
+@pytest.mark.parametrize("limit", [0, 1, 5, 6, 7, 10_000_000])
+def test_inflating_ends_at_the_limit(limit):
+    text = b"abcdef" + bytes(3_000_000) + b"end"
+    for data in (gzip.compress(text), gzip.compress(text[:6]) + gzip.compress(text[6:]) + b"trailing"):
+        assert inflate(data, limit) == text[:limit]
 
 
 class TestTiff:

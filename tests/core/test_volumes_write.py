@@ -1,6 +1,7 @@
 """Results written out: they come back, with nibabel too, and lie where the layer's windows lie."""
 
 import gzip
+import re
 
 import nibabel
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from conv3d_core.axis import Axis
 from conv3d_core.errors import VolumeError
-from conv3d_core.volumes import load_sample, output_affine, read_volume, write_nifti
+from conv3d_core.volumes import Volume, load_sample, output_affine, read_volume, write_nifti
 
 # (d, h, w) rise to superior, posterior, left, a little tilted, as every medical file is read here.
 LPS = np.array([[0, 0, -2.0, 90], [-0.3, -3, 0, 80], [4, -0.2, 0, -70], [0, 0, 0, 1]])
@@ -61,6 +62,12 @@ def test_without_an_affine():
     volume = read_volume(write_nifti(np.arange(24, dtype=np.float32).reshape(2, 3, 4, 1)))
     assert volume.array.ravel().tolist() == list(range(24))
     assert volume.spacing_mm == (1, 1, 1)
+    assert volume.directions == "SPL"
+
+
+def test_with_a_spacing_alone():
+    volume = Volume(np.zeros((2, 3, 4, 1)), spacing_mm=(5, 2, 0.5))
+    assert (volume.world_affine @ [1, 2, 3, 1]).tolist() == [-1.5, -4, 5, 1]
 
 
 def test_more_voxels_than_nifti_1_counts():
@@ -76,8 +83,16 @@ def test_the_same_array_gives_the_same_bytes():
 
 
 def test_what_is_refused():
-    with pytest.raises(VolumeError, match=r"array: \(2, 2, 2\) is not a volume; use \(D, H, W, C\)\.$"):
-        write_nifti(np.zeros((2, 2, 2), np.float32), LPS)
+    for shape in ((2, 2, 2), (2, 0, 2, 1)):
+        message = f"array: {shape} is not a volume; use four sizes (D, H, W, C), each >= 1."
+        with pytest.raises(VolumeError, match=re.escape(message)):
+            write_nifti(np.zeros(shape, np.float32), LPS)
+
+
+def test_a_result_may_be_larger_than_what_is_read(monkeypatch):
+    monkeypatch.setattr("conv3d_core.volumes.limits.MAX_VOLUME_BYTES", 100)
+    data = write_nifti(np.ones((4, 4, 4, 1), np.float32))
+    assert nibabel.Nifti1Image.from_bytes(gzip.decompress(data)).shape == (4, 4, 4)
 
 
 def test_output_affine_by_hand():
