@@ -2,54 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
 from conv3d_core import ConvSpec
 from conv3d_core.axis import AXES
+from conv3d_core.figures.cost import count
 from conv3d_core.figures.maps import maps_info, sheet_png
-from conv3d_core.figures.plane import PlaneInfo, aspect_of, drawable_taps, pin_on, plane_of, spans_on, squares_on
+from conv3d_core.figures.plane import PlaneInfo, aspect_of, drawable_taps, input_plane_info, output_plane_info
 from conv3d_core.figures.scene import scene_info
 from conv3d_core.kernels import KERNELS, kernel_names
-from conv3d_core.receptive_field import Tap, Window, central_voxel, describe, receptive_field
+from conv3d_core.receptive_field import Tap, Window, describe, output_spacing
 from conv3d_core.reproduce import RANDOM, reproduction
+from conv3d_core.shapes import macs
 from conv3d_core.volumes import Volume
 from pages._ui import cached, controls, downloads, frame, session, views
 
 CLOSE_UP, WHOLE = "Close-up", "Whole volume"
 OWN, SHARED = "per map", "shared"
 BESIDE = 12
-
-
-def input_plane(
-    volume: Volume,
-    spec: ConvSpec,
-    selection: controls.Selection,
-    found: Sequence[Tap],
-    axis: str,
-    region: Window | None = None,
-) -> PlaneInfo:
-    """The input along an axis, through the middle of the pinned output's window, its taps drawn."""
-    size = volume.shape[:3]
-    index = central_voxel(spec, selection.voxel, size)[AXES.index(axis)]
-    low, high = cached.range_of(volume, selection.input_channel)
-    return PlaneInfo(
-        title="Input" if volume.channels == 1 else f"Input {selection.input_channel}",
-        values=plane_of(volume.array, axis, index)[..., selection.input_channel],
-        axis=axis,
-        index=index,
-        size=size[AXES.index(axis)],
-        aspect=aspect_of(axis, volume.spacing_mm),
-        low=low,
-        high=high,
-        scope="whole volume",
-        signed=False,
-        squares=squares_on(found, axis, index),
-        window=spans_on(receptive_field([spec]).window(selection.voxel), axis),
-        kernel_depth=spec.kernel_size[0],
-        view=spans_on(region, axis) if region else None,
-    )
 
 
 def show_receptive_field(volume: Volume, spec: ConvSpec, selection: controls.Selection, found: Sequence[Tap]) -> None:
@@ -80,7 +52,7 @@ def show_receptive_field(volume: Volume, spec: ConvSpec, selection: controls.Sel
     region = scene.region if extent == CLOSE_UP else None
     for column, axis in zip(columns[1:], AXES, strict=True):
         with column:
-            views.plane(input_plane(volume, spec, selection, found, axis, region), f"input_{axis}", height=260)
+            views.plane(_input_plane(volume, spec, selection, found, axis, region), f"input_{axis}", height=260)
 
 
 def show_feature_maps(
@@ -90,11 +62,11 @@ def show_feature_maps(
     found: Sequence[Tap],
     result: cached.Result,
     names: list[str],
-) -> None:
-    """Input and output plane at the matching place, and every channel of that plane."""
+) -> Callable[[], bytes]:
+    """Input and output plane at the matching place, and every channel of that plane; what makes a PNG of those."""
     axis, along = selection.axis, AXES.index(selection.axis)
     index, size = selection.voxel[along], result.output.shape[along]
-    aspect = output_aspect(volume, spec, axis)
+    aspect = aspect_of(axis, output_spacing(spec, volume.spacing_mm))
     # A few maps stand beside the planes; many get the width of the page below them.
     left, middle, *rest = st.columns([1, 1, 1.1] if spec.out_channels <= BESIDE else 2)
     with rest[0] if rest else st.container():
@@ -102,28 +74,38 @@ def show_feature_maps(
             "Colour range", (OWN, SHARED), default=OWN, required=True, key="range", bind="query-params"
         )
         infos = maps_info(result.output, axis, index, scope == SHARED, result.statistics)
-        views.maps(infos, names, f"{axis} {index}/{size}", aspect, selection.channel)
+        on_page = views.maps(infos, names, f"{axis} {index}/{size}", aspect, selection.channel)
+
+    def sheet() -> bytes:
+        subtitle = f"{volume.name}, {(1, *volume.shape)} to {(1, *result.output.shape)}, plane {axis} {index}"
+        return sheet_png(on_page, spec.to_mlx(), subtitle, aspect, [names[info.channel] for info in on_page])
+
     with left:
-        views.plane(input_plane(volume, spec, selection, found, axis), "input", height=360)
+        views.plane(_input_plane(volume, spec, selection, found, axis), "input", height=360)
     with middle:
-        shown = infos[selection.channel]
-        views.plane(
-            PlaneInfo(
-                title=f"Output {selection.channel} {names[selection.channel]}".rstrip(),
-                values=shown.values,
-                axis=axis,
-                index=index,
-                size=size,
-                aspect=aspect,
-                low=shown.low,
-                high=shown.high,
-                scope="all maps" if scope == SHARED else "this map",
-                signed=True,
-                pin=pin_on(selection.voxel, axis),
-            ),
-            "output",
-            height=360,
+        chosen = infos[selection.channel]
+        title = f"Output {chosen.channel} {names[chosen.channel]}".rstrip()
+        over = "all maps" if scope == SHARED else "this map"
+        shown = output_plane_info(
+            spec, chosen.values, chosen.value_range, axis, selection.voxel, size, volume.spacing_mm, over, title
         )
+        views.plane(shown, "output", height=360)
+    return sheet
+
+
+def _input_plane(
+    volume: Volume,
+    spec: ConvSpec,
+    selection: controls.Selection,
+    found: Sequence[Tap],
+    axis: str,
+    region: Window | None = None,
+) -> PlaneInfo:
+    channel = selection.input_channel
+    value_range = cached.range_of(volume, channel)
+    return input_plane_info(
+        spec, volume.array, channel, selection.voxel, found, axis, value_range, volume.spacing_mm, region
+    )
 
 
 def show_details(
@@ -133,6 +115,7 @@ def show_details(
     selection: controls.Selection,
     result: cached.Result,
     names: list[str],
+    sheet: Callable[[], bytes],
 ) -> None:
     """Where the numbers come from, and what can be taken away."""
     input_shape = (1, *volume.shape)
@@ -145,22 +128,8 @@ def show_details(
     with channels:
         views.statistics(result.statistics, names, cached.histogram(result, selection.channel))
     with away:
-        axis = selection.axis
-        index = selection.voxel[AXES.index(axis)]
-        subtitle = f"{volume.name}, {input_shape} to {(1, *result.output.shape)}, plane {axis} {index}"
-
-        def sheet() -> bytes:
-            infos = maps_info(result.output, axis, index, False, result.statistics)
-            return sheet_png(infos, spec.to_mlx(), subtitle, output_aspect(volume, spec, axis), names)
-
         program = reproduction(spec, weights.source, weights.seed, input_shape, info.device)
         downloads.take_away(program, volume, spec, result.output, sheet)
-
-
-def output_aspect(volume: Volume, spec: ConvSpec, axis: str) -> float:
-    """Height over width of an output voxel: the input's spacing times the stride."""
-    spacing = volume.spacing_mm or (1.0, 1.0, 1.0)
-    return aspect_of(axis, [step * stride for step, stride in zip(spacing, spec.stride, strict=True)])
 
 
 def kernel_titles(source: str, spec: ConvSpec) -> list[str]:
@@ -182,19 +151,20 @@ with st.sidebar:
     arguments = controls.ask_layer(slots, volume.channels if volume else None)
     weights = controls.ask_weights(slots)
 
-spec = input_shape = output_shape = None
+spec = output_shape = None
+input_shape = (1, *volume.shape) if volume else None
 with frame.errors(slots, notices):
     spec = ConvSpec(**arguments)
-    if volume:
-        input_shape = (1, *volume.shape)
-        output_shape = spec.output_shape(input_shape)
+    output_shape = spec.output_shape(input_shape) if input_shape else None
 
-# A new result must not stand under the old picture while it is computed: a skeleton takes its place, and first.
-new = session.is_new_result((volume.digest, spec, weights) if output_shape else None)
-place = main.empty()
-if output_shape and new:
-    with place.container():
-        views.waiting(spec, input_shape)
+# A new result must not stand under the old picture while it is computed: a skeleton takes its place, and first. It is
+# one element, because a container would keep what it held before until the script ends.
+status = main.empty()
+if output_shape and session.is_new_result((volume.digest, spec, weights)):
+    status.markdown(f"MLX is running {count(macs(spec, input_shape))} multiply-accumulates ...")
+    place = main.skeleton(height=600)
+else:
+    place = main.empty()
 with top:
     views.header(arguments, input_shape, output_shape)
 if output_shape:
@@ -206,9 +176,12 @@ if output_shape:
             st.markdown(describe(spec, selection.voxel, volume.shape[:3], selection.channel))
             found = drawable_taps(spec, selection.voxel, volume.shape[:3])
             show_receptive_field(volume, spec, selection, found)
-            show_feature_maps(volume, spec, selection, found, result, names)
-            show_details(volume, spec, weights, selection, result, names)
-elif spec and volume:
+            sheet = show_feature_maps(volume, spec, selection, found, result, names)
+            show_details(volume, spec, weights, selection, result, names, sheet)
+    status.empty()
+else:
+    session.is_new_result(None)
+if spec and volume and not output_shape:
     with notices:
         controls.offer_channel_fixes(spec, volume)
 

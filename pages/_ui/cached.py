@@ -104,12 +104,12 @@ def prepared(volume: Volume, preparation: Preparation) -> Volume:
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _value_range(digest: str, channel: int | None, _volume: Volume) -> tuple[float, float]:
+def _value_range(digest: str, channel: int | None, _volume: Volume) -> tuple[float, float] | None:
     return value_range(_volume.array if channel is None else _volume.array[..., channel])
 
 
-def range_of(volume: Volume, channel: int | None = None) -> tuple[float, float]:
-    """Smallest and largest finite value of a volume, or of one of its channels."""
+def range_of(volume: Volume, channel: int | None = None) -> tuple[float, float] | None:
+    """Smallest and largest finite value of a volume, or of one of its channels; None where there is none."""
     return _value_range(volume.digest, channel, volume)
 
 

@@ -55,7 +55,7 @@ def ask_volume(slots: frame.Slots, main: DeltaGenerator) -> Volume:
         name = st.selectbox("Volume", options, key="volume", bind="query-params", label_visibility="collapsed")
     if session.is_new_volume(name if name in titles else f"{name} {mine.identity if mine else ''}"):
         # What was cut out of another volume says nothing of this one.
-        session.forget(axes="DHWC", c="all", crop=False)
+        session.forget(("cd", "ch", "cw", "od", "oh", "ow", "ic"), axes="DHWC", c="all", crop=False)
     if name not in titles and mine:
         return mine
     sample = BUNDLED[titles[name]]
@@ -245,7 +245,7 @@ def _offer_paddings(arguments: dict[str, Any]) -> None:
     for name, tip in (
         ("valid", "No padding: every window lies inside the volume."),
         ("same", "As many outputs as inputs, at stride 1."),
-        ("full", "Every window that reaches the volume: the largest padding that makes sense."),
+        ("full", "Every window that spans a voxel: the largest padding that makes sense."),
     ):
         padding, problem = _padding(name, arguments)
         st.button(

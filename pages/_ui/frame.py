@@ -15,14 +15,18 @@ from pages._ui import session
 # What Streamlit has no option for: a header that stays, voxels that stay square-edged, figures in columns.
 _STYLE = """
 <style>
+/* The header covers what scrolls under it with the page's own colour, also when the theme changes in the browser. */
+.stAppViewContainer, .stAppViewContainer > :has(> .stMain), .stMain, .stMainBlockContainer,
+.stMainBlockContainer > .stVerticalBlock,
+[data-testid=stLayoutWrapper]:has(> .st-key-header) {background-color: inherit;}
 @media (min-width: 641px) {
   [data-testid=stLayoutWrapper]:has(> .st-key-header) {position: sticky; top: 3.4rem; z-index: 20;}
 }
 @media (max-width: 640px) {.shape .what {display: none;}}
 .st-key-header {padding-block: .5rem;
-  background: PAGE;}
+  background-color: inherit;}
 .st-key-maps img {image-rendering: pixelated; width: 100%;}
-[data-testid=stBaseButton-segmented_controlActive] {color: inherit;}
+.stButtonGroup button[aria-checked=true], .stButtonGroup button[aria-checked=true] * {color: inherit !important;}
 .legend {display: flex; flex-wrap: wrap; gap: .2rem .7rem; font-size: .8rem; align-items: center;}
 .legend i {display: inline-block; width: .7rem; height: .7rem; border-radius: 2px; margin-right: .25rem;}
 [data-testid=stMainBlockContainer] {padding-inline: clamp(1rem, 2.5vw, 3rem);}
@@ -63,9 +67,7 @@ class Slots:
 def begin() -> Slots:
     """Start a page: its style, its memory, its places for errors."""
     session.begin()
-    # The browser tells its theme after the first run; until then Canvas is its own white or black.
-    theme = st.context.theme.type
-    st.html(_STYLE.replace("PAGE", st.get_option(f"theme.{theme}.backgroundColor") if theme else "Canvas"))
+    st.html(_STYLE)
     return Slots()
 
 
@@ -95,4 +97,6 @@ def warn(place: DeltaGenerator, texts: Iterable[str]) -> None:
 
 def plain(text: object) -> str:
     """Text for Markdown that shows as it is: names of files and products such as 2*3 must not turn into markup."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", str(text))
+    # Addresses are made links after the escapes are gone, so they are broken by a joiner that is not seen.
+    unlinked = re.sub(r"(?<=www)(?=\.)|(?=@)|(?=://)", "\N{WORD JOINER}", str(text), flags=re.IGNORECASE)
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", unlinked)

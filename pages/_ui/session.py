@@ -5,6 +5,7 @@ Widgets are bound to the URL (``bind="query-params"``), so the address bar is th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
@@ -25,7 +26,14 @@ _DEFAULT = "_default_"
 def begin() -> None:
     """Remember, on a session's first run, what its link asked for; call before any widget."""
     if _REQUESTED not in st.session_state:
-        st.session_state[_REQUESTED] = {key: st.query_params.get_all(key) for key in st.query_params}
+        requested = {key: st.query_params.get_all(key) for key in st.query_params}
+        st.session_state[_REQUESTED] = requested
+        endless = [key for key, texts in requested.items() if any(_is_endless(text) for text in texts)]
+        if endless:
+            # Streamlit makes a float of it and then fails to make that an integer: start again without.
+            for key in endless:
+                del st.query_params[key]
+            st.rerun()
 
 
 def not_taken() -> list[str]:
@@ -66,15 +74,17 @@ def choose(key: str, options: list[Any], default: Any) -> None:
         st.session_state[key] = default
 
 
-def forget(**defaults: Any) -> None:
-    """Call before widgets that no longer apply: these, and all that `settle` follows, go back to their defaults."""
-    for key, default in defaults.items():
+def forget(settled: tuple[str, ...], **defaults: Any) -> None:
+    """Call before widgets whose choice no longer applies: they go back to their defaults.
+
+    Args:
+        settled: keys of those whose default moves, see `settle`.
+        defaults: the others, with their default.
+    """
+    last = {key: st.session_state[f"{_DEFAULT}{key}"] for key in settled if f"{_DEFAULT}{key}" in st.session_state}
+    for key, default in (last | defaults).items():
         if key in st.session_state:
             st.session_state[key] = default
-    for name in [name for name in st.session_state if str(name).startswith(_DEFAULT)]:
-        key = str(name).removeprefix(_DEFAULT)
-        if key in st.session_state:
-            st.session_state[key] = st.session_state[name]
 
 
 def setter(**values: Any) -> Callable[[], None]:
@@ -163,6 +173,14 @@ def _as_query(value: object) -> list[str]:
     if isinstance(value, bool):
         return [str(value).lower()]
     return [str(item) for item in value] if isinstance(value, tuple) else [str(value)]
+
+
+def _is_endless(text: str) -> bool:
+    """Whether a text reads as infinity or NaN, also in disguise, such as 1e999."""
+    try:
+        return not math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _plain(text: str) -> str:

@@ -12,12 +12,12 @@ import streamlit as st
 from conv3d_core import ConvSpec
 from conv3d_core.engine import EngineInfo
 from conv3d_core.figures.channels import ChannelStatistics, HistogramInfo, histogram_figure
-from conv3d_core.figures.cost import CostRow, cost_info, count, size
+from conv3d_core.figures.cost import CostRow, cost_info
 from conv3d_core.figures.maps import MapInfo, tile_png
-from conv3d_core.figures.palette import GREY, SIGNED, depth_colours, gradient, number
+from conv3d_core.figures.palette import GREY, NOTHING_FINITE, SIGNED, depth_colours, gradient, number
 from conv3d_core.figures.plane import PlaneInfo, plane_figure
 from conv3d_core.figures.scene import SceneInfo, scene_figure
-from conv3d_core.shapes import AxisShape, explain_shape, macs
+from conv3d_core.shapes import AxisShape, explain_shape, format_bytes
 from conv3d_core.source_code import write_call
 from conv3d_core.volumes import Volume
 
@@ -41,15 +41,8 @@ def header(arguments: Mapping[str, Any], input_shape: Sequence[int] | None, outp
     )
 
 
-def waiting(spec: ConvSpec, input_shape: Sequence[int]) -> None:
-    """What stands where the pictures will be, while MLX is at work."""
-    st.markdown(f"MLX is running {count(macs(spec, input_shape))} multiply-accumulates ...")
-    st.skeleton(height=560)
-
-
-def volume_facts(volume: Volume, value_range: tuple[float, float]) -> None:
+def volume_facts(volume: Volume, value_range: tuple[float, float] | None) -> None:
     """Shape, spacing, type, range and memory of the volume as the layer gets it."""
-    low, high = value_range
     spacing = "unknown spacing"
     if volume.spacing_mm:
         spacing = " \N{MULTIPLICATION SIGN} ".join(number(step) for step in volume.spacing_mm) + " mm"
@@ -57,8 +50,8 @@ def volume_facts(volume: Volume, value_range: tuple[float, float]) -> None:
         " \N{MULTIPLICATION SIGN} ".join(f"{letter} {n}" for letter, n in zip("DHWC", volume.shape, strict=True)),
         spacing,
         f"{volume.dtype} in the file",
-        f"{number(low)} to {number(high)}",
-        size(volume.nbytes),
+        f"{number(value_range[0])} to {number(value_range[1])}" if value_range else NOTHING_FINITE,
+        format_bytes(volume.nbytes),
     ]
     st.markdown(":small[" + " · ".join(facts) + "]")
     with st.expander("What was read"):
@@ -72,16 +65,19 @@ def volume_facts(volume: Volume, value_range: tuple[float, float]) -> None:
 def plane(info: PlaneInfo, key: str, height: int) -> None:
     """One plane under its name, axis, index and range; the value is under the cursor."""
     scale = gradient(SIGNED if info.signed else GREY)
+    bar = f'{number(info.low)}<i style="background: {scale}"></i>{number(info.high)}<small>{info.scope}</small>'
     st.html(
-        f'<div class="plane"><b>{html.escape(info.title)}</b> <span>{info.label}</span></div><div class="range">'
-        f'{number(info.low)}<i style="background: {scale}"></i>{number(info.high)}<small>{info.scope}</small></div>'
+        f'<div class="plane"><b>{html.escape(info.title)}</b> <span>{info.label}</span></div>'
+        f'<div class="range">{bar if info.finite else NOTHING_FINITE}</div>'
     )
     _chart(plane_figure(info, height), key, info.words)
+    _note(info.note)
 
 
 def scene(info: SceneInfo, key: str, height: int) -> None:
     """The receptive field in 3D, and what its colours mean."""
     _chart(scene_figure(info, height), key, info.words)
+    _note(info.note)
     last = info.kernel_depth - 1
     planes = range(last + 1) if last < LEGEND else (0, last // 2, last)
     colours = depth_colours(info.kernel_depth)
@@ -104,9 +100,9 @@ def maps(infos: Sequence[MapInfo], names: Sequence[str], label: str, aspect: flo
                 words = f"Channel {info.channel} {name}, plane {label}, {number(info.low)} to {number(info.high)}"
                 st.image(tile_png(info, aspect), width="stretch", output_format="PNG", alt=words)
                 title = f"**{info.channel}** {name}" if info.channel != chosen else f":blue[**{info.channel}** {name}]"
-                flag = ":orange[dead: constant]" if info.constant is not None else ""
-                span = number(info.constant) if info.constant is not None else f"±{number(info.high)}"
-                st.markdown(f"{title}  \n:small[{span}] {flag}")
+                span = f"±{number(info.high)}" if info.finite and info.constant is None else ""
+                note = f":orange[{info.note}]" if info.note else ""
+                st.markdown(f"{title}  \n:small[{span} {note}]")
     return shown
 
 
@@ -131,7 +127,9 @@ def statistics(channels: Sequence[ChannelStatistics], names: Sequence[str], hist
     chosen = histogram.channel
     title = f"**Channel {chosen}** {names[chosen]}".rstrip()
     st.markdown(f"{title}, all {histogram.counts.sum():,} finite values of the output")
-    words = f"Histogram of channel {chosen}, {number(channels[chosen].low)} to {number(channels[chosen].high)}."
+    about = channels[chosen]
+    span = f"{number(about.low)} to {number(about.high)}" if about.finite else NOTHING_FINITE
+    words = f"Histogram of channel {chosen}, {span}."
     _chart(histogram_figure(histogram), "histogram", words)
     st.dataframe(
         {
@@ -179,6 +177,11 @@ def _sizes(shape: Sequence[int]) -> str:
         for letter, n in zip("NDHWC", shape, strict=True)
     )
     return f'<span class="sizes" role="img" aria-label="{tuple(shape)}">{cells}</span>'
+
+
+def _note(text: str) -> None:
+    if text:
+        st.markdown(f":small[{text}]")
 
 
 def _chart(figure: go.Figure, key: str, words: str) -> None:

@@ -83,7 +83,9 @@ def set_number(page: Page, label: str, value: float | str) -> None:
 
 def choose(page: Page, label: str, option: str) -> None:
     """Pick an option of the select box of that label and wait for the answer."""
-    page.get_by_role("combobox", name=label).click()
+    box = page.get_by_role("combobox", name=label)
+    box.scroll_into_view_if_needed()  # or the click scrolls, and the list closes when anything scrolls
+    box.click()
     page.get_by_role("option", name=option, exact=True).click()
     ready(page)
 
