@@ -48,7 +48,7 @@ def show_receptive_field(volume: Volume, spec: ConvSpec, selection: controls.Sel
             volume.spacing_mm,
             close_up=extent == CLOSE_UP,
         )
-        views.scene(scene, "scene", height=310)
+        views.scene(scene, "scene", height=275)
     region = scene.region if extent == CLOSE_UP else None
     for column, axis in zip(columns[1:], AXES, strict=True):
         with column:

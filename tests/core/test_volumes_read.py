@@ -178,7 +178,7 @@ class TestNifti:
         header["scl_slope"], header["scl_inter"] = 0.1, -3
         data[: header.sizeof_hdr] = header.binaryblock
         expected = nibabel.Nifti1Image.get_fdata(kind.from_bytes(bytes(data)))
-        volume = read_volume(gzip.compress(data) if zipped else bytes(data))
+        volume = read_volume(gzip.compress(data, mtime=0) if zipped else bytes(data))
         np.testing.assert_allclose(volume.array[..., 0], expected.transpose(2, 1, 0), rtol=1e-6)
         assert volume.array[0, 0, 0, 0] == -3
         assert volume.dtype == "int16"
@@ -227,7 +227,11 @@ class TestNifti:
 
     def test_several_gzip_members(self):
         data = nifti(np.arange(24, dtype=np.uint8).reshape(2, 3, 4), np.diag([-1.0, -1, 1, 1]))
-        parts = gzip.compress(data[:300]) + gzip.compress(data[300:360]) + gzip.compress(data[360:])
+        parts = (
+            gzip.compress(data[:300], mtime=0)
+            + gzip.compress(data[300:360], mtime=0)
+            + gzip.compress(data[360:], mtime=0)
+        )
         assert read_volume(parts).digest == read_volume(data).digest
 
 

@@ -83,7 +83,7 @@ def refused(data, message, **options):
         (pickle.dumps([1, 2]), "a pickle"),
         (bytes(128) + b"DICM" + bytes(100), "a DICOM file"),
         (bytes(range(256)) * 3, "768 bytes of another kind"),
-        (gzip.compress(b"hello"), "gzip data without NIfTI in it"),
+        (gzip.compress(b"hello", mtime=0), "gzip data without NIfTI in it"),
         (nifti(magic=b"ni1"), "a NIfTI header whose data is in another file"),
     ],
 )
@@ -229,10 +229,10 @@ class TestNpz:
         (nifti(vox_offset=1e9), "its NIfTI-1 header puts the data at byte 1,000,000,000"),
         (nifti(vox_offset=np.nan), "its NIfTI-1 header is damaged"),
         (nifti(scl_slope=1, scl_inter=np.inf), "its NIfTI-1 header is damaged"),
-        (gzip.compress(nifti())[:-9], "its gzip data is cut off"),
-        (gzip.compress(nifti())[:-8] + bytes(8), "its gzip data is damaged"),
-        (gzip.compress(nifti()[:-5]), "it is cut off"),
-        (gzip.compress(nifti())[:10] + b"\xff" * 40, "its gzip data is damaged"),
+        (gzip.compress(nifti(), mtime=0)[:-9], "its gzip data is cut off"),
+        (gzip.compress(nifti(), mtime=0)[:-8] + bytes(8), "its gzip data is damaged"),
+        (gzip.compress(nifti()[:-5], mtime=0), "it is cut off"),
+        (gzip.compress(nifti(), mtime=0)[:10] + b"\xff" * 40, "its gzip data is damaged"),
     ],
 )
 def test_nifti(data, message):
@@ -241,14 +241,14 @@ def test_nifti(data, message):
 
 def test_a_gzip_bomb_is_not_inflated():
     small = nifti(dim=[3, 2, 3, 4, 1, 1, 1, 1])
-    bomb = gzip.compress(small + bytes(80 * 2**20))
+    bomb = gzip.compress(small + bytes(80 * 2**20), mtime=0)
     tracemalloc.start()
     assert read_volume(bomb).shape == (4, 3, 2, 1)
     assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
     tracemalloc.stop()
     declared = nifti(dim=[3, 4096, 4096, 64, 1, 1, 1, 1])
-    refused(gzip.compress(declared + bytes(80 * 2**20)), "needs 4,096 MiB as float32")
-    refused(gzip.compress(bytes(80 * 2**20)), "gzip data without NIfTI in it")
+    refused(gzip.compress(declared + bytes(80 * 2**20), mtime=0), "needs 4,096 MiB as float32")
+    refused(gzip.compress(bytes(80 * 2**20), mtime=0), "gzip data without NIfTI in it")
 
 
 class Counting:
@@ -291,7 +291,10 @@ def test_many_gzip_members_cost_no_more_than_their_bytes(members, monkeypatch):
 @pytest.mark.parametrize("limit", [0, 1, 5, 6, 7, 10_000_000])
 def test_inflating_ends_at_the_limit(limit):
     text = b"abcdef" + bytes(3_000_000) + b"end"
-    for data in (gzip.compress(text), gzip.compress(text[:6]) + gzip.compress(text[6:]) + b"trailing"):
+    for data in (
+        gzip.compress(text, mtime=0),
+        gzip.compress(text[:6], mtime=0) + gzip.compress(text[6:], mtime=0) + b"trailing",
+    ):
         assert inflate(data, limit) == text[:limit]
 
 
