@@ -18,7 +18,6 @@ from conv3d_core.shapes import (
 from conv3d_core.spec import ConvSpec
 
 _TIMES = " \N{MULTIPLICATION SIGN} "
-size = format_bytes
 
 
 @dataclass(frozen=True, slots=True)

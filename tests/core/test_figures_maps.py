@@ -10,7 +10,7 @@ from PIL import Image
 
 from conv3d_core import ConvSpec, ShapeError
 from conv3d_core.figures.channels import BINS, channel_statistics, histogram_figure, histogram_info
-from conv3d_core.figures.cost import cost_info, count, size
+from conv3d_core.figures.cost import cost_info, count
 from conv3d_core.figures.maps import maps_info, sheet_png, tile_image, tile_png
 
 
@@ -168,5 +168,4 @@ def test_costs_explain_themselves() -> None:
 
 
 def test_quantities_to_read() -> None:
-    assert [size(n) for n in (1023, 1024, 2**20)] == ["1023 B", "1.00 KiB", "1.00 MiB"]
     assert [count(n) for n in (999_999, 10**9, 2 * 10**12)] == ["999,999", "1 G", "2 T"]
