@@ -37,6 +37,8 @@ Spans = tuple[tuple[int, int], tuple[int, int]]
 # Above this many taps, or squares on one plane, a browser draws slowly and an eye sees only the window: draw just that.
 MAX_TAPS = 32_768
 MAX_SQUARES = 1024
+# Axis and its name below a plane; and how wide a plane gets on a page of 1920.
+_MARGIN_PX, _WIDEST_PX = 64, 520
 # A plane of this many voxels is some ten megabytes on its way to the browser; of a larger one every n-th is drawn.
 MAX_CELLS = 2**21
 
@@ -289,10 +291,16 @@ def row_is_up(axis: str) -> bool:
 
 
 def plane_figure(info: PlaneInfo, height: int) -> go.Figure:
-    """The plane: nearest neighbour, square or spaced voxels, the value under the cursor."""
+    """The plane: nearest neighbour, square or spaced voxels, the value under the cursor.
+
+    Args:
+        info: what to draw.
+        height: in CSS pixels, at the most; a flat plane takes no more than it needs on a wide page.
+    """
     row, column = info.rows_and_columns
     rows, columns = info.values.shape
     (top, bottom), (left, right) = info.view or _whole_view(info)
+    flatness = (bottom - top + 1) * info.aspect / (right - left + 1)
     traces: list[go.Heatmap | go.Scatter] = [_heatmap(info)]
     if info.window:
         traces += _window_traces(info, info.window)
@@ -321,7 +329,7 @@ def plane_figure(info: PlaneInfo, height: int) -> go.Figure:
             "scaleanchor": "x",
             "scaleratio": info.aspect,
         },
-        "height": height,
+        "height": min(height, round(_MARGIN_PX + flatness * _WIDEST_PX)),
         "margin": {"l": 42, "r": 4, "t": 4, "b": 44},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",

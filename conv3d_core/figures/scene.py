@@ -28,6 +28,8 @@ MAX_CUBES = 4096
 MAX_EDGED_CUBES = 512
 # Voxels of the plane, two triangles each.
 MAX_CELLS = 65_536
+# The longest side in Plotly's units, whose cube of 1 fills the picture.
+_LONGEST = 1.6
 # How much of the surroundings a close-up shows, in window lengths on each side.
 _MARGIN = 0.75
 
@@ -166,17 +168,31 @@ def scene_figure(info: SceneInfo, height: int) -> go.Figure:
         _sight_lines(info, place),
         _labels(info, input_box, output_box),
     ]
-    hidden = {"visible": False}
-    camera = {"eye": {"x": 0.65, "y": -1.1, "z": 0.65}, "projection": {"type": "orthographic"}}
+    camera = {"eye": {"x": 0.75, "y": -1.25, "z": 0.75}, "projection": {"type": "orthographic"}}
     layout = {
         "height": height,
         "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "showlegend": False,
         "hovermode": False,
-        "scene": {"aspectmode": "data", "xaxis": hidden, "yaxis": hidden, "zaxis": hidden, "camera": camera},
+        "scene": {"camera": camera, **_frame(info, [input_box, _voxel_box(info.window), output_box])},
     }
     return go.Figure(traces, layout)
+
+
+def _frame(info: SceneInfo, boxes: Sequence[Box]) -> dict[str, object]:
+    """Ranges that hold all boxes, and an aspect whose longest side is always as long, so that every scene fits."""
+    ranges = []
+    for axis, step in enumerate(info.spacing):
+        ends = [end * step for box in boxes for end in box[axis]]
+        ranges.append((min(ends), max(ends)))
+    # What lies in the border of a range is drawn in part only.
+    margin = 0.02 * max(high - low for low, high in ranges)
+    ranges = [(low - margin, high + margin) for low, high in ranges]
+    longest = max(high - low for low, high in ranges)
+    axes = {f"{name}axis": {"visible": False, "range": span} for name, span in zip("zyx", ranges, strict=True)}
+    ratio = {name: _LONGEST * (high - low) / longest for name, (low, high) in zip("zyx", ranges, strict=True)}
+    return {"aspectmode": "manual", "aspectratio": ratio, **axes}
 
 
 def visible_faces(voxels: Sequence[Triple]) -> list[tuple[Triple, int, int]]:

@@ -146,6 +146,11 @@ def test_padding_taps_are_hollow_and_the_rest_is_filled() -> None:
     assert figure.layout.xaxis.range[0] == -1.5, "the window sticks out to the left and must be seen"
 
 
+def test_a_flat_plane_takes_less_height() -> None:
+    assert plane_figure(plane(values=np.zeros((40, 40), np.float32)), 300).layout.height == 300
+    assert plane_figure(plane(values=np.zeros((4, 40), np.float32)), 300).layout.height == 64 + 78
+
+
 def test_too_many_squares_leave_the_window() -> None:
     squares = tuple(Square(0, i, 0, False) for i in range(MAX_SQUARES + 1))
     figure = plane_figure(plane(window=((0, 0), (0, MAX_SQUARES)), squares=squares), 300)

@@ -76,6 +76,22 @@ def test_the_output_stands_beside_the_input_with_the_pin_in_it() -> None:
         assert pin.max() <= ends.max() + 1e-6
 
 
+@pytest.mark.parametrize("close_up", [True, False])
+def test_voxels_keep_their_proportions_and_all_of_the_scene_is_in_its_range(close_up: bool) -> None:
+    figure = scene_figure(scene(ConvSpec(2, 1, (1, 3, 3), padding=(0, 1, 1)), (0, 0, 0), close_up), 300)
+    layout = figure.layout.scene
+    lengths = {letter: np.ptp(layout[f"{letter}axis"].range) for letter in "xyz"}
+    scales = [layout.aspectratio[letter] / lengths[letter] for letter in "xyz"]
+    np.testing.assert_allclose(scales, scales[0])
+    assert max(layout.aspectratio[letter] for letter in "xyz") == pytest.approx(1.6)
+    for letter in "xyz":
+        low, high = layout[f"{letter}axis"].range
+        for trace in figure.data:
+            values = np.array([n for n in getattr(trace, letter) if n is not None], float)
+            assert np.nanmin(values) > low
+            assert np.nanmax(values) < high
+
+
 def test_a_giant_kernel_leaves_its_window() -> None:
     side = 17
     spec = ConvSpec(2, 1, side, padding=side)
