@@ -107,7 +107,7 @@ def kernel_names(source: str, spec: ConvSpec) -> list[str]:
     >>> kernel_names("each", ConvSpec(1, 5, (3, 1, 1)))
     ['identity', 'box', 'gaussian', 'sobel_d', 'laplacian']
     """
-    names = [name for name in KERNELS if exists(name, spec.kernel_size)] if source == "each" else [source]
+    names = [name for name in KERNELS if exists(name, spec.kernel_size)] if source == EACH else [source]
     return [names[channel % len(names)] for channel in range(spec.out_channels)]
 
 
@@ -132,7 +132,7 @@ def kernel_weights(source: str, spec: ConvSpec) -> tuple[NDArray[np.float32], ND
         bias: float32 (O,), zeros.
 
     Raises:
-        SpecError: no such kernel, or a kernel size too small for it.
+        SpecError: no such kernel, or a kernel size too small or too large for it.
     """
     weight = np.empty(spec.weight_shape, np.float32)
     used = list(dict.fromkeys(kernel_names(source, spec)))

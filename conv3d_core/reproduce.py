@@ -8,8 +8,6 @@ from conv3d_core.errors import SpecError
 from conv3d_core.kernels import EACH, KERNELS, RANDOM, factors, kernel_names
 from conv3d_core.spec import ConvSpec
 
-__all__ = ["EACH", "RANDOM", "reproduction"]
-
 _FULL_PRECISION = [
     "import os",
     "",

@@ -12,9 +12,9 @@ from conv3d_core.figures.cost import count
 from conv3d_core.figures.maps import maps_info, sheet_png
 from conv3d_core.figures.plane import PlaneInfo, aspect_of, drawable_taps, input_plane_info, output_plane_info
 from conv3d_core.figures.scene import scene_info
-from conv3d_core.kernels import KERNELS, kernel_names
+from conv3d_core.kernels import KERNELS, RANDOM, kernel_names
 from conv3d_core.receptive_field import Tap, Window, describe, output_spacing
-from conv3d_core.reproduce import RANDOM, reproduction
+from conv3d_core.reproduce import reproduction
 from conv3d_core.shapes import macs
 from conv3d_core.volumes import Volume
 from pages._ui import cached, controls, downloads, frame, session, views

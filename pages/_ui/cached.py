@@ -18,8 +18,7 @@ from conv3d_core import ConvSpec, VolumeError
 from conv3d_core.engine import Engine
 from conv3d_core.figures.channels import ChannelStatistics, HistogramInfo, channel_statistics, histogram_info
 from conv3d_core.figures.palette import value_range
-from conv3d_core.kernels import kernel_weights
-from conv3d_core.reproduce import RANDOM
+from conv3d_core.kernels import RANDOM, kernel_weights
 from conv3d_core.volumes import Volume, crop, load_sample, normalise, read_volume, remap, select_channel
 
 Floats = NDArray[np.float32]

@@ -13,8 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from conv3d_core import ConvSpec, SpecError
 from conv3d_core.axis import AXES, AXIS_NAMES
-from conv3d_core.kernels import KERNELS
-from conv3d_core.reproduce import EACH, RANDOM
+from conv3d_core.kernels import EACH, KERNELS, RANDOM
 from conv3d_core.spec import QUERY_KEYS, Triple
 from conv3d_core.volumes import BUNDLED, DEFAULT_SAMPLE, NORMALISATIONS, Volume
 from pages._ui import cached, frame, session

@@ -22,7 +22,7 @@ def take_away(program: str, volume: Volume, spec: ConvSpec, output: Floats, shee
         volume: as the layer got it.
         spec: the layer.
         output: float32 (D, H, W, C).
-        sheet: makes the PNG of all maps.
+        sheet: makes the PNG of the maps on screen.
     """
     st.markdown("**The program** that computes this output in a fresh interpreter, from `input.npy` beside it")
     st.code(program, language="python")

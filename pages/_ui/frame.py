@@ -23,8 +23,7 @@ _STYLE = """
   [data-testid=stLayoutWrapper]:has(> .st-key-header) {position: sticky; top: 3.4rem; z-index: 20;}
 }
 @media (max-width: 640px) {.shape .what {display: none;}}
-.st-key-header {padding-block: .5rem;
-  background-color: inherit;}
+.st-key-header {padding-block: .5rem; background-color: inherit;}
 .st-key-maps img {image-rendering: pixelated; width: 100%;}
 .stButtonGroup button[aria-checked=true], .stButtonGroup button[aria-checked=true] * {color: inherit !important;}
 .legend {display: flex; flex-wrap: wrap; gap: .2rem .7rem; font-size: .8rem; align-items: center;}

@@ -95,6 +95,23 @@ def by_key(page: Page, key: str) -> Locator:
     return page.locator(f".st-key-{key}")
 
 
+def call(page: Page) -> str:
+    """The constructor call in the header."""
+    return by_key(page, "header").locator("code").inner_text().strip()
+
+
+def switch(page: Page, key: str) -> None:
+    """Turn the toggle that was made with ``key=`` and wait for the answer."""
+    by_key(page, key).locator("label").first.click()
+    ready(page)
+
+
+def upload(page: Page, file: Path) -> None:
+    """Give a file to the uploader and wait for the answer."""
+    page.locator("[data-testid=stFileUploader] input[type=file]").set_input_files(file)
+    ready(page)
+
+
 def plot_data(page: Page, key: str) -> list[dict[str, Any]]:
     """The traces, as drawn, of the Plotly chart that was made with ``key=``; arrays are lists."""
     graph = by_key(page, key).locator(".js-plotly-plot")

@@ -27,7 +27,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from conv3d_core import ConvSpec
 from tests.browser.conftest import Faults, Server
-from tests.browser.driver import by_key, choose, plot_data, ready, set_number, visit
+from tests.browser.driver import by_key, call, choose, plot_data, ready, set_number, upload, visit
 
 VOLUMES = Path(__file__).parents[2] / "assets" / "volumes"
 NIFTI = VOLUMES / "mri_nibabel_example4d.nii.gz"
@@ -38,10 +38,6 @@ FRAMEWORK = {
     "scrollable-region-focusable": "^<pre ",  # a code block with long lines scrolls and takes no focus
     "color-contrast": 'class="token',  # the colours of code, which no theme option changes
 }
-
-
-def call(page: Page) -> str:
-    return by_key(page, "header").locator("code").inner_text().strip()
 
 
 def shapes(page: Page) -> list[tuple[int, ...]]:
@@ -68,16 +64,6 @@ def heatmap(page: Page, key: str) -> NDArray[np.float32]:
     """The numbers behind the plane that is drawn."""
     (trace,) = (trace for trace in plot_data(page, key) if trace["type"] == "heatmap")
     return np.array(trace["z"], dtype=np.float32)
-
-
-def upload(page: Page, file: Path) -> None:
-    page.locator("[data-testid=stFileUploader] input[type=file]").set_input_files(file)
-    ready(page)
-
-
-def switch(page: Page, key: str) -> None:
-    by_key(page, key).locator("label").first.click()
-    ready(page)
 
 
 def download(page: Page, name: str) -> bytes:

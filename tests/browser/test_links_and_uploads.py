@@ -7,16 +7,7 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import Page, expect
 
-from tests.browser.driver import by_key, choose, ready, set_number, visit
-
-
-def call(page: Page) -> str:
-    return by_key(page, "header").locator("code").inner_text().strip()
-
-
-def unlock(page: Page, key: str) -> None:
-    by_key(page, f"{key}3").locator("label").first.click()
-    ready(page)
+from tests.browser.driver import by_key, call, choose, ready, set_number, switch, upload, visit
 
 
 def reload(page: Page) -> None:
@@ -25,14 +16,9 @@ def reload(page: Page) -> None:
     ready(page, 60)
 
 
-def upload(page: Page, file: Path) -> None:
-    page.locator("[data-testid=stFileUploader] input[type=file]").set_input_files(file)
-    ready(page)
-
-
 def test_numbers_per_axis_start_from_the_one_number_and_survive_a_reload(page: Page) -> None:
     visit(page, "/?volume=Impulse&k=5&s=1")
-    unlock(page, "k")
+    switch(page, "k3")
     assert call(page) == "nn.Conv3d(1, 8, kernel_size=5, padding=1)"
     reload(page)
     assert call(page) == "nn.Conv3d(1, 8, kernel_size=5, padding=1)"
@@ -44,7 +30,7 @@ def test_numbers_per_axis_start_from_the_one_number_and_survive_a_reload(page: P
     assert call(page) == "nn.Conv3d(1, 8, kernel_size=(7, 5, 5), padding=(3, 2, 2))"
     reload(page)
     assert call(page) == "nn.Conv3d(1, 8, kernel_size=(7, 5, 5), padding=(3, 2, 2))"
-    unlock(page, "k")
+    switch(page, "k3")
     assert call(page).startswith("nn.Conv3d(1, 8, kernel_size=7,"), "one number for all: the first of the three"
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from conv3d_core import ConvSpec, SpecError
 from conv3d_core.engine import Engine
-from conv3d_core.kernels import kernel_weights
-from conv3d_core.reproduce import RANDOM, reproduction
+from conv3d_core.kernels import RANDOM, kernel_weights
+from conv3d_core.reproduce import reproduction
 
 
 @pytest.fixture(scope="module")
