@@ -1,10 +1,16 @@
-"""MLX in a supervised process of its own. Importing this never imports MLX; only `worker` does, over there.
+"""MLX in a supervised process of its own. Importing this never imports MLX; only `layer` does, over there.
 
-`client` is the face (NumPy in, NumPy out), `supervisor` starts, times and replaces the process,
-`operands` checks what goes in, `slabs` cuts what a box of outputs reads, `memory` knows the budget.
+From the caller inwards: `client` is the face (NumPy in, NumPy out) and `operands` checks what goes in; `dispatcher`
+makes work of it, with `memory` (what it needs and may have), `tiles` and `slabs` (how it is cut), `requests` (its
+steps) and `blocks` (shared memory); `schedule` says which step is next; `supervisor` has `process` do it.
+On the other side `worker` answers, `layer` computes, `phases` splits a dilated layer, `blas` finds a faster product.
 """
 
-from conv3d_core.engine.client import Engine
+from conv3d_core.engine.client import Engine, Memory, Planes
+from conv3d_core.engine.dispatcher import Gradient
+from conv3d_core.engine.jobs import Cancelled, Job
+from conv3d_core.engine.journal import Event
+from conv3d_core.engine.operands import DTYPES, Content
 from conv3d_core.engine.supervisor import EngineInfo
 
-__all__ = ["Engine", "EngineInfo"]
+__all__ = ["DTYPES", "Cancelled", "Content", "Engine", "EngineInfo", "Event", "Gradient", "Job", "Memory", "Planes"]

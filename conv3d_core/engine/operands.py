@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +12,52 @@ from conv3d_core.errors import ShapeError
 from conv3d_core.spec import ConvSpec
 
 Floats = NDArray[np.float32]
+DTYPES = ("float32", "float16", "bfloat16")
+
+
+class Content(NamedTuple):
+    """An input that is named by its content: it goes to the worker once, and what comes of it is remembered.
+
+    Attributes:
+        array: (N, D, H, W, C) float32; it must not change any more.
+        digest: a name that no other content has.
+    """
+
+    array: Floats
+    digest: str
+
+    @classmethod
+    def of(cls, array: ArrayLike) -> Self:
+        """An array, cast to float32, under its blake2b digest.
+
+        Raises:
+            ShapeError: no real numbers.
+        """
+        floats = as_float32(real_array("input", array))
+        return cls(floats, digest_of(floats))
+
+
+class Given(NamedTuple):
+    """An input as it was given: real numbers, not yet cast, and its name if it has one."""
+
+    array: NDArray[Any]
+    digest: str | None
+
+
+def given_input(x: ArrayLike | Content) -> Given:
+    """An input, checked as far as it can be without a layer.
+
+    Raises:
+        ShapeError: no real numbers.
+    """
+    return Given(x.array, x.digest) if isinstance(x, Content) else Given(real_array("input", x), None)
+
+
+def digest_of(array: Floats) -> str:
+    """Name of shape and numbers: blake2b, 32 hexadecimal digits."""
+    state = hashlib.blake2b(repr(array.shape).encode(), digest_size=16)
+    state.update(np.ascontiguousarray(array).data)
+    return state.hexdigest()
 
 
 def real_array(field: str, value: ArrayLike) -> NDArray[Any]:

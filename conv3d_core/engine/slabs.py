@@ -13,23 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conv3d_core.axis import AXES
+from conv3d_core.engine.tiles import Span
 from conv3d_core.spec import ConvSpec
 
-Span = tuple[int, int]
-Box = tuple[Span | None, Span | None, Span | None]
+Cut = tuple[Span | None, Span | None, Span | None]
 
 
-def plane_box(axis: str, index: int) -> Box:
-    """The box of one output plane.
+def plane_cut(axis: str, index: int) -> Cut:
+    """The cut of one output plane.
 
-    >>> plane_box("H", 7)
+    >>> plane_cut("H", 7)
     (None, (7, 7), None)
     """
     d, h, w = ((index, index) if letter == axis else None for letter in AXES)
     return d, h, w
 
 
-def cut_slab(spec: ConvSpec, x: NDArray[Any], box: Box) -> tuple[ConvSpec, NDArray[Any]]:
+def cut_slab(spec: ConvSpec, x: NDArray[Any], box: Cut) -> tuple[ConvSpec, NDArray[Any]]:
     """The layer and the input slab that together give ``output[:, box]`` of ``spec`` on ``x``.
 
     Args:
@@ -45,27 +45,20 @@ def cut_slab(spec: ConvSpec, x: NDArray[Any], box: Box) -> tuple[ConvSpec, NDArr
     >>> spec.padding, slab.shape, slab[0, :, 4, 4, 0].tolist()
     ((0, 1, 1), (1, 5, 9, 9, 1), [0.0, 1.0, 1.0, 1.0, 1.0])
     """
-    for position, (axis, span) in enumerate(zip(spec.axes, box, strict=True)):
+    inside, place, shape = [slice(None)] * 5, [slice(None)] * 5, list(x.shape)
+    for dimension, (axis, span) in enumerate(zip(spec.axes, box, strict=True), start=1):
         if span is not None:
-            x = _cut(x, position + 1, *axis.window(*span))
+            first, last = axis.window(*span)
+            begin, end = max(first, 0), min(last + 1, x.shape[dimension])
+            end = max(begin, end)  # a window in the padding alone reads nothing
+            inside[dimension] = slice(begin, end)
+            at = min(begin - first, last + 1 - first)
+            place[dimension] = slice(at, at + end - begin)
+            shape[dimension] = last + 1 - first
     d, h, w = (zeros if span is None else 0 for zeros, span in zip(spec.padding, box, strict=True))
-    return replace(spec, padding=(d, h, w)), x
-
-
-def _cut(x: NDArray[Any], dimension: int, first: int, last: int) -> NDArray[Any]:
-    """Indices first to last, both inclusive, along one dimension; zeros where they lie outside the array.
-
-    >>> _cut(np.array([5, 6, 7]), 0, -2, 1).tolist(), _cut(np.array([5, 6, 7]), 0, 4, 5).tolist()
-    ([0, 0, 5, 6], [0, 0])
-    """
-    size = x.shape[dimension]
-    before = max(0, min(0, last + 1) - first)
-    after = max(0, last + 1 - max(size, first))
-    inside: list[slice] = [slice(None)] * x.ndim
-    inside[dimension] = slice(max(first, 0), max(last + 1, 0))
-    x = x[tuple(inside)]
-    if before or after:
-        widths = [(0, 0)] * x.ndim
-        widths[dimension] = (before, after)
-        x = np.pad(x, widths)
-    return x
+    slab = x[tuple(inside)]
+    if slab.shape != tuple(shape):
+        padded = np.zeros(shape, x.dtype)
+        padded[tuple(place)] = slab
+        slab = padded
+    return replace(spec, padding=(d, h, w)), slab

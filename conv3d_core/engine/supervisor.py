@@ -1,32 +1,24 @@
-"""Starts the worker process, times each request, and replaces the process when it dies or hangs.
+"""Keeps one worker process at work: starts it, hands it steps, replaces it when it dies or hangs, leaves a bad GPU.
 
-Written here and not taken from pebble or loky: both start their children through `multiprocessing`, which runs the
-page's script again inside every child when `__main__` is a Streamlit page. `subprocess` with ``-m`` does not.
+Each lane is a thread here and one there. The threads live as long as the engine, so callers may come from any number
+of threads, as Streamlit's do, and cost none.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
-import weakref
-from dataclasses import dataclass
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import IO, Any
+from dataclasses import dataclass, replace
 
+from conv3d_core.engine.blocks import Block, Store
+from conv3d_core.engine.jobs import Step, Work
+from conv3d_core.engine.journal import Journal
+from conv3d_core.engine.memory import BASE_BYTES, budget_bytes
+from conv3d_core.engine.process import Ended, Expired, WorkerProcess, worker_environment
+from conv3d_core.engine.schedule import Schedule
 from conv3d_core.errors import EngineError
 
-MODULE = "conv3d_core.engine.worker"
-SOURCE_ROOT = Path(__file__).resolve().parents[2]
-GRACE_S = 1.0
-TAIL_BYTES = 4096
-OUT_OF_MEMORY = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS)
+# A GPU whose process ended so many times in a row, with nothing done in between, is left for the CPU.
+GPU_DEATHS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +32,9 @@ class EngineInfo:
         mlx_version: such as "0.32.4".
         reason: why this device was taken.
         memory_bytes: memory of the device; of the machine for the CPU.
+        blas: what multiplies matrices on the CPU, in words; empty on a GPU.
+        lanes: evaluations that run at a time.
+        fallback: why a GPU that is there is not used; empty otherwise.
     """
 
     device: str
@@ -48,104 +43,74 @@ class EngineInfo:
     mlx_version: str
     reason: str
     memory_bytes: int
-
-
-class WorkerProcess:
-    """One worker process, the socket to it, and the file that catches what it prints."""
-
-    def __init__(self) -> None:
-        output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
-        ours, theirs = Pipe()
-        try:
-            process = subprocess.Popen(
-                # -P: a file of the user's working directory must not shadow a module of the standard library.
-                [sys.executable, "-P", "-m", MODULE, str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=worker_environment(),
-                # Ctrl+C in the terminal is for the parent; the worker ends when the parent's socket closes.
-                start_new_session=True,
-            )
-        except OSError:
-            ours.close()
-            output.close()
-            raise
-        finally:
-            theirs.close()
-        self.process = process
-        self.connection: Connection = ours
-        self._output = output
-        # Runs when this object is collected or the interpreter ends, whichever is first: no orphan stays.
-        self.end = weakref.finalize(self, _end, process, ours, output)
-
-    def alive(self) -> bool:
-        """Whether the process still runs."""
-        return self.process.poll() is None
-
-    def kill(self) -> None:
-        """End the process now; whoever waits for its reply sees the socket close."""
-        self.process.kill()
-
-    def exit_status(self) -> int:
-        """The exit status of a process whose socket has closed; negative is a signal."""
-        try:
-            return self.process.wait(GRACE_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
-
-    def printed_bytes(self) -> int:
-        """How much the process has printed until now."""
-        return os.fstat(self._output.fileno()).st_size
-
-    def last_line(self, since: int) -> str:
-        """The last line printed after a byte position, or nothing."""
-        # pread: a seek would move the position at which the process writes, which it shares with us.
-        start = max(since, self.printed_bytes() - TAIL_BYTES)
-        lines = os.pread(self._output.fileno(), TAIL_BYTES, start).decode(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    blas: str = ""
+    lanes: int = 1
+    fallback: str = ""
 
 
 class Supervisor:
-    """Asks the worker, one request at a time, from any thread; starts it when it is needed and not there.
+    """The worker process of one engine, and the threads that feed it.
 
     Args:
         device: "auto", "gpu" or "cpu".
-        timeout_s: seconds that one request may take before its process is killed.
+        timeout_s: seconds that one step may take before its process is killed.
+        lanes: evaluations at a time on the CPU; a GPU has one.
+        accelerate: whether the worker may use a faster BLAS.
     """
 
-    def __init__(self, device: str, timeout_s: float) -> None:
+    def __init__(self, device: str, timeout_s: float, lanes: int, accelerate: bool) -> None:
+        self.journal = Journal()
+        self.store = Store()
+        self.schedule = Schedule(self.journal, self._room, self._make_room, self._settled)
         self._device = device
         self._timeout_s = timeout_s
-        self._lock = threading.Lock()
-        self._identities = itertools.count(1)
+        self._most_lanes = lanes
+        self._accelerate = accelerate
+        self._lock = threading.RLock()  # of all below; held while a process starts
         self._worker: WorkerProcess | None = None
         self._info: EngineInfo | None = None
+        self._threads: set[int] = set()
+        self._fallback = ""
+        self._deaths = 0
         self._closed = False
 
     def info(self) -> EngineInfo:
         """What the worker runs on; starts it if none ever ran."""
-        if self._info is None:
-            with self._lock:
+        with self._lock:
+            if self._info is None:
                 self._ready()
-        assert self._info is not None
-        return self._info
+            assert self._info is not None
+            return self._info
+
+    @property
+    def device(self) -> str:
+        """The device that the worker runs on; "cpu" before it started."""
+        return self._info.device if self._info else "cpu"
+
+    @property
+    def lanes(self) -> int:
+        """How many evaluations run at a time on that device."""
+        return self._info.lanes if self._info else self._most_lanes
 
     def pid(self) -> int | None:
         """Process id of the worker, None where none runs."""
         worker = self._worker
         return worker.process.pid if worker is not None and worker.alive() else None
 
-    def ask(self, operation: str, arguments: dict[str, Any]) -> Any:
-        """What the worker answers.
-
-        Raises:
-            EngineError: MLX raised, the process died or took too long, or the engine is closed.
-        """
+    def feed(self) -> EngineInfo:
+        """What the worker runs on, and threads that take work from the schedule for it."""
         with self._lock:
-            return self._exchange(self._ready(), operation, arguments)
+            self._refuse_closed()
+            info = self.info()
+            self._start_lanes(info.lanes)
+        return info
+
+    def try_gpu_again(self) -> None:
+        """Forget that the GPU failed: the next request asks for it again."""
+        with self._lock:
+            if self._fallback:
+                self._fallback, self._deaths, self._info = "", 0, None
+                self._drop()
 
     def close(self) -> None:
         """End the worker, also under a request, which then raises. Closing twice is fine."""
@@ -153,116 +118,198 @@ class Supervisor:
         worker = self._worker
         if worker is not None:
             worker.kill()  # without the lock: the thread that holds it may be waiting for this very process
+        self.schedule.close(EngineError("engine", "it was closed while this request ran", "make a new Engine"))
         with self._lock:
             self._drop()
 
-    def _ready(self) -> WorkerProcess:
-        self._refuse_closed()
-        if self._worker is not None and not self._worker.alive():
-            self._drop()  # it died between two requests: nobody's result is lost
-        if self._worker is None:
+    def _start_lanes(self, count: int) -> None:
+        for lane in set(range(1, count + 1)) - self._threads:
+            self._threads.add(lane)
+            threading.Thread(target=self._run_lane, args=(lane,), name=f"engine lane {lane}", daemon=True).start()
+
+    def _run_lane(self, lane: int) -> None:
+        reply = Block(0)
+        while (taken := self.schedule.take()) is not None:
+            work, step = taken
+            if lane > self.lanes:  # the CPU had more of them than the GPU that was gone back to
+                with self._lock:
+                    self._threads.discard(lane)
+                self.schedule.give_back(work, step)
+                return
+            served = False
             try:
-                self._worker = WorkerProcess()
-            except OSError as error:
-                remedy = "free memory, processes or open files"
-                raise EngineError("engine", f"the worker process cannot be started ({error})", remedy) from error
-            started = False
-            try:
-                self._info = EngineInfo(**self._exchange(self._worker, "start", {"device": self._device}))
-                started = True
+                reply = self._serve(lane, work, step, reply)
+                served = True
             finally:
-                if not started:
-                    self._drop()
-        return self._worker
+                if not served:  # a fault in here: who waits must hear of it, and another thread takes over
+                    fault = EngineError(
+                        "engine", "this request met a fault of the engine itself", "see the server's log"
+                    )
+                    self.schedule.fail(work, fault)
+                    with self._lock:
+                        self._threads.discard(lane)
+                        self._start_lanes(self.lanes)
+            # While this thread waits for the next step it must not hold on to a result that nobody else wants.
+            del taken, work, step
 
-    def _exchange(self, worker: WorkerProcess, operation: str, arguments: dict[str, Any]) -> Any:
-        self._refuse_closed()
-        identity = next(self._identities)
-        printed = worker.printed_bytes()
-        expired = threading.Event()
-
-        def expire() -> None:
-            expired.set()
-            worker.kill()
-
-        # A thread of its own and not a timeout of recv: sending, too, blocks on a process that hangs.
-        timer = threading.Timer(self._timeout_s, expire)
-        timer.daemon = True
-        timer.start()
-        answered = False
+    def _serve(self, lane: int, work: Work, step: Step, reply: Block) -> Block:
+        """One step: its answer goes to the work, or what went wrong does. Gives the block for the next reply."""
         try:
-            worker.connection.send((identity, operation, arguments))
-            replied, outcome, value = worker.connection.recv()
-            while replied != identity:
-                replied, outcome, value = worker.connection.recv()
-            answered = True
-        except (EOFError, OSError) as error:
-            raise self._obituary(worker, printed, expired.is_set()) from error
-        finally:
-            timer.cancel()
-            timer.join()
-            # Also when this thread was interrupted half-way through a message, or the reply came with the last second.
-            if not answered or expired.is_set():
+            worker, info = self._ready()
+            if step.reply_bytes > reply.nbytes:
+                larger = Block(step.reply_bytes)
+                self.store.retire(reply)
+                reply = larger
+        except EngineError as error:
+            self.schedule.fail(work, error)
+            return reply
+        printed = worker.printed_bytes()
+        try:
+            self._ask(worker, lane, work, step, reply)
+        except EngineError as error:
+            if self._leave_gpu(worker, info, f"MLX raised there ({error})"):
+                self.schedule.give_back(work, step)
+            else:
+                # Its traceback would keep this process and the result alive for as long as somebody has the error.
+                self.schedule.fail(work, error.with_traceback(None))
+        except Expired:
+            late = self._too_late()
+            self._bury(worker, late)
+            self.schedule.fail(work, late)
+        except Ended:
+            if worker.dismissed:  # for what another lane did
+                self.schedule.give_back(work, step)
+                return reply
+            obituary = worker.obituary(printed)
+            self._bury(worker, obituary)
+            self._deaths += info.device == "gpu"
+            if self._deaths >= GPU_DEATHS and self._leave_gpu(worker, info, f"its process ended again ({obituary})"):
+                self.schedule.give_back(work, step)
+            else:
+                self.schedule.fail(work, obituary)
+        else:
+            self._deaths = 0
+            self.schedule.complete(work, step)
+        return reply
+
+    def _ask(self, worker: WorkerProcess, lane: int, work: Work, step: Step, reply: Block) -> None:
+        worker.unmap(lane, self.store.retired(), self._timeout_s)
+        blocks = [stored.block for stored in work.stored]
+        if not step.reply_bytes:
+            worker.map(lane, blocks, self._timeout_s)
+            step.accept(worker.ask(lane, step.operation, step.arguments, self._timeout_s))
+            return
+        worker.map(lane, [*blocks, reply], self._timeout_s)
+        shape = worker.ask(lane, step.operation, {**step.arguments, "out": reply.number}, self._timeout_s)
+        step.accept(reply.floats(shape))
+
+    def _ready(self) -> tuple[WorkerProcess, EngineInfo]:
+        """The worker, started if there is none."""
+        with self._lock:
+            self._refuse_closed()
+            if self._worker is not None and not self._worker.alive():
+                # It died between two steps: nobody's result is lost.
+                self.journal.note("ended", str(self._worker.obituary(self._worker.printed_bytes())))
                 self._drop()
-        if outcome == "error":
-            raise EngineError(*value)
-        return value
+            if self._worker is None:
+                self._info = self._start()
+            assert self._worker is not None
+            assert self._info is not None
+            return self._worker, self._info
+
+    def _start(self) -> EngineInfo:
+        if self._device != "auto" or self._fallback:
+            return self._start_on("cpu" if self._fallback else self._device)
+        try:
+            return self._start_on("auto")
+        except EngineError as error:
+            self._refuse_closed()
+            try:
+                info = self._start_on("cpu")
+            except EngineError:
+                raise error from None
+            self._fall_back(f"the GPU could not be started ({error})")
+            return self._explained(info)
+
+    def _start_on(self, device: str) -> EngineInfo:
+        try:
+            self._worker = worker = WorkerProcess(self._most_lanes, worker_environment(self._accelerate))
+        except OSError as error:
+            remedy = "free memory, processes or open files"
+            raise EngineError("engine", f"the worker process cannot be started ({error})", remedy) from error
+        started = False
+        try:
+            facts = worker.ask(0, "start", {"device": device}, self._timeout_s)
+            started = True
+        except Expired as error:
+            raise self._too_late() from error
+        except Ended as error:
+            raise (_closed() if self._closed else worker.obituary(0)) from error
+        finally:
+            if not started:
+                self._drop()
+        info = EngineInfo(**facts, lanes=self._most_lanes if facts["device"] == "cpu" else 1)
+        self.journal.note("started", f"process {worker.process.pid} on {info.device_name}, {info.reason}")
+        return self._explained(info)
+
+    def _explained(self, info: EngineInfo) -> EngineInfo:
+        if not self._fallback:
+            return info
+        return replace(info, reason=f"auto: {self._fallback}, so it runs on the CPU", fallback=self._fallback)
+
+    def _leave_gpu(self, worker: WorkerProcess, info: EngineInfo, why: str) -> bool:
+        """Whether what failed on this worker may be asked of the CPU, to which everything then goes."""
+        with self._lock:
+            if self._device != "auto" or info.device != "gpu":
+                return False
+            if not self._fallback:
+                self._fall_back(f"the GPU failed: {why}")
+            if self._worker is worker:
+                self._drop()
+            return True
+
+    def _fall_back(self, why: str) -> None:
+        # Errors end in a full stop, and this becomes part of a sentence.
+        self._fallback = why.replace(".)", ")")
+        self.journal.note("fell back", f"to the CPU: {self._fallback}")
+
+    def _bury(self, worker: WorkerProcess, error: EngineError) -> None:
+        with self._lock:
+            if self._worker is worker:
+                self._drop()
+                if not self._closed:
+                    self.journal.note("ended", str(error))
 
     def _drop(self) -> None:
         if self._worker is not None:
-            self._worker.end()
+            self._worker.dismiss()
             self._worker = None
+
+    def _room(self) -> int:
+        try:
+            return budget_bytes() - BASE_BYTES
+        except EngineError:  # who needs memory was told so; what needs none goes on, one after the other
+            return 0
+
+    def _make_room(self, held: int) -> None:
+        self.store.trim(self._room() - held)
+
+    def _settled(self, work: Work) -> None:
+        for stored in work.stored:
+            self.store.unpin(stored)
+
+    def _too_late(self) -> EngineError:
+        return EngineError(
+            "engine",
+            f"no result after {self._timeout_s:g} s, so the worker process was killed",
+            "crop the input, use a smaller kernel_size or a larger stride, or give Engine a larger timeout_s",
+            value=self._timeout_s,
+        )
 
     def _refuse_closed(self) -> None:
         if self._closed:
-            raise EngineError("engine", "it is closed", "make a new Engine")
-
-    def _obituary(self, worker: WorkerProcess, printed: int, expired: bool) -> EngineError:
-        status = worker.exit_status()
-        if self._closed:
-            return EngineError("engine", "it was closed while this request ran", "make a new Engine")
-        if expired:
-            return EngineError(
-                "engine",
-                f"no result after {self._timeout_s:g} s, so the worker process was killed",
-                "crop the input, use a smaller kernel_size or a larger stride, or give Engine a larger timeout_s",
-                value=self._timeout_s,
-            )
-        problem = f"the worker process ended with {_status_in_words(status)}"
-        line = worker.last_line(printed)
-        if line:
-            # A semicolon stands between problem and remedy, and nowhere else.
-            problem += f", its last line was {line.replace(';', ',')!r}"
-        remedy = "and if it ends again, change the layer or crop the input"
-        if -status in OUT_OF_MEMORY:
-            remedy = "and memory may have run out, so crop the input or use a smaller kernel_size"
-        return EngineError("engine", problem, f"the next request starts a new one, {remedy}", value=status)
+            raise _closed()
 
 
-def worker_environment() -> dict[str, str]:
-    """This process' environment, with conv3d_core importable from any working directory."""
-    environment = dict(os.environ)
-    paths = [str(SOURCE_ROOT), environment.get("PYTHONPATH", "")]
-    environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-    # MLX's CUDA build multiplies in TF32 unless told otherwise, an error of 3e-4: the picture is the layer's float32.
-    environment.setdefault("MLX_ENABLE_TF32", "0")
-    return environment
-
-
-def _status_in_words(status: int) -> str:
-    if status >= 0:
-        return f"exit status {status}"
-    try:
-        return signal.Signals(-status).name
-    except ValueError:
-        return f"signal {-status}"
-
-
-def _end(process: subprocess.Popen[bytes], connection: Connection, output: IO[bytes]) -> None:
-    connection.close()
-    try:
-        process.wait(GRACE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    output.close()
+def _closed() -> EngineError:
+    return EngineError("engine", "it is closed", "make a new Engine")

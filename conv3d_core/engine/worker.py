@@ -1,36 +1,44 @@
-"""The process that runs MLX: ``python -m conv3d_core.engine.worker <fd>``, started by `supervisor`.
+"""The process that runs MLX: ``python -m conv3d_core.engine.worker <fd> <fd> ...``, started by `process`.
 
-Only this module imports MLX, and only inside its functions, so that a build that cannot be loaded is an answer and
-not a crash. (The ignored types: MLX's stubs do not export all that MLX does.)
+Over the first socket comes the request to start; each other one is a lane. Requests are ``(operation, arguments)``,
+replies ``("ok", value)`` or ``("error", (where, problem, remedy))``: what MLX prints to stdout cannot get between them.
 
-Requests ``(id, operation, arguments)`` and replies ``(id, "ok", value)`` or ``(id, "error", (where, problem, remedy))``
-go over the socket at the file descriptor: what MLX prints to stdout cannot get between them.
-
-The main thread does all evaluation, for good: MLX keeps an operating-system thread and a random key for each thread
-that ever evaluated, and its lazy arrays do not cross threads.
+One thread a lane evaluates, for good: MLX keeps an operating-system thread and a random key for each thread that ever
+evaluated, and its lazy arrays do not cross threads.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
+import mmap
 import os
+import resource
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
-from queue import SimpleQueue
+from multiprocessing.reduction import recv_handle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from conv3d_core.engine import blas, layer
 from conv3d_core.engine.memory import total_bytes
+from conv3d_core.engine.operands import Floats
+from conv3d_core.engine.tiles import Box, box_sizes
 from conv3d_core.errors import EngineError
+from conv3d_core.spec import ConvSpec, Triple
 
-Request = tuple[int, str, dict[str, Any]]
+Reference = tuple[int, tuple[int, ...]]
 
 # What MLX and its bindings raise. Anything else is a fault of this module: it ends the process, and the caller is told.
 MLX_ERRORS = (ValueError, RuntimeError, TypeError, LookupError, ArithmeticError, MemoryError)
 
-# Metal's allocator would keep tens of GiB of buffers for the next call.
+# Buffers that MLX keeps for the next tile: as many as its CPU build does by default. Metal's allocator would keep
+# tens of GiB.
+CPU_CACHE_BYTES = 64 * 2**20
 GPU_CACHE_BYTES = 512 * 2**20
 
 INSTALL = (
@@ -41,6 +49,7 @@ INSTALL = (
 
 def start(device: str) -> dict[str, Any]:
     """Load MLX, choose the device for all that follows, and say what was taken and why (`EngineInfo`'s fields)."""
+    multiplication = blas.preload()
     try:
         import mlx.core as mx
     except ImportError as error:
@@ -49,8 +58,7 @@ def start(device: str) -> dict[str, Any]:
     backend, reason = choose_backend(device, available)
     taken = mx.cpu if backend == "cpu" else mx.gpu
     mx.set_default_device(taken)
-    if backend != "cpu":
-        mx.set_cache_limit(GPU_CACHE_BYTES)
+    mx.set_cache_limit(CPU_CACHE_BYTES if backend == "cpu" else GPU_CACHE_BYTES)
     # One small evaluation: a device that is there and does not work must say so now, not under the first volume.
     mx.eval(mx.ones(1) + 1)
     facts = mx.device_info(taken)
@@ -61,6 +69,7 @@ def start(device: str) -> dict[str, Any]:
         "mlx_version": mx.__version__,  # type: ignore[attr-defined]
         "reason": reason,
         "memory_bytes": int(facts.get("memory_size") or facts.get("total_memory") or total_bytes()),
+        "blas": multiplication if backend == "cpu" else "",
     }
 
 
@@ -97,48 +106,88 @@ def explain_import_error(message: str) -> str:
     return f"{meaning} ({message})"
 
 
-def run(spec: dict[str, Any], x: Any, weight: Any, bias: Any) -> Any:
-    """One call of the real layer. All arrays NumPy float32 of shapes that the client has checked.
+class Operations:
+    """What can be asked of a lane. Arrays are named by their block and shape, and answered into a block."""
 
-    Args:
-        spec: the arguments of ``nn.Conv3d``.
-        x: (N, D, H, W, C).
-        weight: (O, KD, KH, KW, I).
-        bias: (O,), or None for a layer without.
-    """
-    import mlx.core as mx
-    import mlx.nn as nn
+    def __init__(self) -> None:
+        self._blocks: dict[int, mmap.mmap] = {}
+        self._layers = layer.Layers()
 
-    layer = nn.Conv3d(**spec)  # type: ignore[attr-defined]
-    given = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
-    for name, array in given.items():
-        # `update` and assignment take any shape without a word.
-        if layer[name].shape != array.shape:
-            raise EngineError(name, f"shape {array.shape} is not {layer[name].shape}", "use the layer's own shape")
-        layer[name] = mx.array(array)
-    y = layer(mx.array(x))
-    mx.eval(y)
-    return np.array(y)  # a copy: np.asarray would be a view of MLX's memory
+    def map(self, number: int, nbytes: int, descriptor: int) -> None:
+        """See a block from now on."""
+        self._blocks[number] = mmap.mmap(descriptor, nbytes)
+        os.close(descriptor)
+
+    def unmap(self, numbers: list[int]) -> None:
+        """Forget blocks; their memory goes when the last array that looks into them does."""
+        self._layers.forget(numbers)
+        for number in numbers:
+            del self._blocks[number]
+
+    def boxes(
+        self,
+        spec: ConvSpec,
+        x: Reference,
+        item: int,
+        boxes: Sequence[Box],
+        weight: Reference,
+        bias: bytes | None,
+        dtype: str,
+        split: bool,
+        out: int,
+    ) -> tuple[int, ...]:
+        """Boxes of outputs of one batch item, one after the other, into the block ``out``; its shape (outputs, O)."""
+        whole = self._array(x)[item : item + 1]
+        weights = layer.Weights(weight[0], self._array(weight), bias, dtype)
+        ends = list(itertools.accumulate((math.prod(box_sizes(box)) for box in boxes), initial=0))
+        answers = self._array((out, (ends[-1], spec.out_channels)))
+        for box, begin, end in zip(boxes, ends, ends[1:], strict=False):
+            place = answers[begin:end].reshape(*box_sizes(box), spec.out_channels)
+            layer.compute_box(self._layers, spec, whole, box, weights, place, split)
+        return answers.shape
+
+    def gradient(self, spec: ConvSpec, sizes: Triple, weight: Reference, out: int) -> tuple[int, ...]:
+        """The gradient of the sum of a box of outputs with respect to its slab into the block ``out``; its shape."""
+        weights = layer.Weights(weight[0], self._array(weight), None, "float32")
+        found = layer.gradient_box(self._layers, spec, sizes, weights)
+        self._array((out, found.shape))[...] = found
+        return found.shape
+
+    def initial_weights(self, spec: ConvSpec, seed: int) -> tuple[Floats, Floats | None]:
+        """Weight and bias of a fresh layer."""
+        return layer.initial_weights(spec, seed)
+
+    def raw_times(
+        self, spec: ConvSpec, x: Reference, weight: Reference, bias: bytes | None, repeats: int
+    ) -> list[float]:
+        """Milliseconds of MLX's own layer on the whole input at once."""
+        weights = layer.Weights(weight[0], self._array(weight), bias, "float32")
+        return layer.raw_times(spec, self._array(x), weights, repeats)
+
+    def memory(self) -> dict[str, int]:
+        """What the process and MLX in it hold, see `client.Memory`."""
+        return {"process_peak": peak_bytes()} | {f"mlx_{name}": count for name, count in layer.memory_bytes().items()}
+
+    def _array(self, reference: Reference) -> Floats:
+        number, shape = reference
+        count = int(np.prod(shape, dtype=np.int64))
+        return np.frombuffer(self._blocks[number], np.float32, count).reshape(shape)
 
 
-def initial_weights(spec: dict[str, Any], seed: int) -> tuple[Any, Any]:
-    """Weight and bias (or None) of a fresh layer, as ``mx.random.seed(seed); nn.Conv3d(...)`` gives them."""
-    import mlx.core as mx
-    import mlx.nn as nn
-
-    mx.random.seed(seed)
-    layer = nn.Conv3d(**spec)  # type: ignore[attr-defined]
-    mx.eval(layer.parameters())
-    return np.array(layer["weight"]), np.array(layer["bias"]) if "bias" in layer else None
-
-
-OPERATIONS: dict[str, Callable[..., Any]] = {"start": start, "run": run, "initial_weights": initial_weights}
+def peak_bytes() -> int:
+    """The most that this process held at a time."""
+    try:
+        # Not getrusage, which on Linux also remembers the parent that forked us.
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS: in bytes
+    return int(status.split("VmHWM:")[1].split()[0]) * 2**10
 
 
-def answer(operation: str, arguments: dict[str, Any]) -> tuple[str, Any]:
+def answer(operation: Callable[..., Any], arguments: dict[str, Any]) -> tuple[str, Any]:
     """The outcome and the value of a reply."""
     try:
-        return "ok", OPERATIONS[operation](**arguments)
+        return "ok", operation(**arguments)
     except EngineError as error:
         return "error", error.args
     except MLX_ERRORS as error:
@@ -146,31 +195,52 @@ def answer(operation: str, arguments: dict[str, Any]) -> tuple[str, Any]:
         return "error", ("engine", f"MLX raised {type(error).__name__}: {message}", "change the layer or the input")
 
 
-def read_requests(connection: Connection, requests: SimpleQueue[Request]) -> None:
-    """Hand requests to the main thread until the parent closes its end or dies, then end at once.
-
-    At once, and without Python's or MLX's clean-up: an evaluation cannot be interrupted, and ending MLX in order
-    while one runs is an abort.
-    """
-    status = 1
-    try:
-        while True:
-            requests.put(connection.recv())
-    except (EOFError, OSError):
-        status = 0
-    finally:
-        os._exit(status)
-
-
-def main(descriptor: int) -> None:
-    """Answer requests from the socket at this file descriptor, one after the other, for ever."""
-    connection: Connection = Connection(descriptor)
-    requests: SimpleQueue[Request] = SimpleQueue()
-    threading.Thread(target=read_requests, args=(connection, requests), name="requests", daemon=True).start()
+def serve(connection: Connection, operations: Operations) -> None:
+    """Answer the requests of one lane, one after the other, until the parent closes it; then end the process."""
     while True:
-        identity, operation, arguments = requests.get()
-        connection.send((identity, *answer(operation, arguments)))
+        operation, arguments = receive(connection)
+        if operation == "map":
+            arguments["descriptor"] = recv_handle(connection)
+        send(connection, answer(getattr(operations, operation), arguments))
+
+
+def receive(connection: Connection) -> tuple[str, dict[str, Any]]:
+    """The next request; the process ends when there will be none."""
+    try:
+        request: tuple[str, dict[str, Any]] = connection.recv()
+    except (EOFError, OSError):
+        # At once, and without Python's or MLX's clean-up: ending MLX in order while a lane evaluates is an abort.
+        os._exit(0)
+    return request
+
+
+def send(connection: Connection, reply: tuple[str, Any]) -> None:
+    """Reply; the process ends when nobody listens."""
+    try:
+        connection.send(reply)
+    except OSError:
+        os._exit(0)
+
+
+def end_loudly(arguments: threading.ExceptHookArgs) -> None:
+    """A fault of this module ends the process, not just its lane: the supervisor quotes the last line."""
+    threading.__excepthook__(arguments)
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def main(descriptors: list[int]) -> None:
+    """Start when asked, then serve the lanes, and end as soon as the parent closes the first socket or dies."""
+    first, *lanes = (Connection(descriptor) for descriptor in descriptors)
+    _, arguments = receive(first)
+    reply = answer(start, arguments)
+    operations = Operations()
+    threading.excepthook = end_loudly
+    for number, lane in enumerate(lanes):
+        threading.Thread(target=serve, args=(lane, operations), name=f"lane {number}", daemon=True).start()
+    send(first, reply)
+    receive(first)  # nothing else is ever sent: this waits for the end, also while every lane evaluates
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main([int(argument) for argument in sys.argv[1:]])
