@@ -1,4 +1,4 @@
-"""The MLX program that computes exactly the output on screen, for a fresh interpreter."""
+"""The MLX program that computes the output on screen, for a fresh interpreter: the same bits with MLX's own BLAS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ _FULL_PRECISION = [
 ]
 
 
-def reproduction(spec: ConvSpec, source: str, seed: int, input_shape: Sequence[int], device: str) -> str:
+def reproduction(
+    spec: ConvSpec, source: str, seed: int, input_shape: Sequence[int], device: str, dtype: str = "float32"
+) -> str:
     """A program that reads ``input.npy`` and writes ``output.npy``; it needs MLX and NumPy and nothing of ours.
 
     Args:
@@ -26,6 +28,7 @@ def reproduction(spec: ConvSpec, source: str, seed: int, input_shape: Sequence[i
         seed: of the random weights.
         input_shape: (N, D, H, W, C), for the comment.
         device: "cpu" or "gpu": where the output on screen was computed.
+        dtype: what the layer computes in: "float32", "float16" or "bfloat16".
 
     Raises:
         SpecError: no such source, or a kernel size too small for the kernel.
@@ -40,14 +43,11 @@ def reproduction(spec: ConvSpec, source: str, seed: int, input_shape: Sequence[i
     lines.append(f"layer = {spec.to_mlx()}")
     if source != RANDOM:
         lines += ["", *_named_weights(spec, source)]
-    lines += [
-        "",
-        f'x = mx.array(np.load("input.npy"))  # {tuple(input_shape)}: N, D, H, W, C',
-        "y = layer(x)",
-        "mx.eval(y)",
-        'np.save("output.npy", np.array(y))',
-        "print(y.shape)",
-    ]
+    half = dtype != "float32"
+    lines += [f"layer.set_dtype(mx.{dtype})"] if half else []
+    lines += ["", f'x = mx.array(np.load("input.npy"))  # {tuple(input_shape)}: N, D, H, W, C']
+    lines += [f"y = layer(x.astype(mx.{dtype})).astype(mx.float32)" if half else "y = layer(x)"]
+    lines += ["mx.eval(y)", 'np.save("output.npy", np.array(y))', "print(y.shape)"]
     return "\n".join(lines) + "\n"
 
 

@@ -1,8 +1,9 @@
-"""What is in each output channel, over the whole volume: statistics and a histogram."""
+"""What is in each output channel, over the whole volume or over some planes: statistics and a histogram."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import plotly.graph_objects as go
@@ -15,13 +16,14 @@ BINS = 64
 
 @dataclass(frozen=True, slots=True)
 class ChannelStatistics:
-    """One channel over all its voxels; what is not finite is counted and left out of the rest.
+    """One channel over all its voxels, or over some; what is not finite is counted and left out of the rest.
 
     Attributes:
         channel: its index.
         low, high, mean, deviation: smallest, largest, mean and standard deviation.
         zero_share: share of voxels that are exactly 0.
         not_finite: voxels that are NaN or infinite.
+        whole: whether it is over all voxels: only then can a map be called dead.
     """
 
     channel: int
@@ -31,6 +33,7 @@ class ChannelStatistics:
     deviation: float
     zero_share: float
     not_finite: int
+    whole: bool = True
 
     @property
     def peak(self) -> float:
@@ -54,7 +57,9 @@ class ChannelStatistics:
             return NOTHING_FINITE
         if self.not_finite:
             return f"{self.not_finite:,} not finite"
-        return "" if self.constant is None else f"dead: constant {number(self.constant)}"
+        if self.constant is None:
+            return ""
+        return f"dead: constant {number(self.constant)}" if self.whole else "constant here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,12 @@ def channel_statistics(output: NDArray[np.float32]) -> list[ChannelStatistics]:
             )
         )
     return result
+
+
+def planes_statistics(planes: Sequence[NDArray[np.float32]]) -> list[ChannelStatistics]:
+    """As `channel_statistics`, over planes (rows, columns, C): what is known before the whole output is."""
+    voxels = np.concatenate([plane.reshape(-1, plane.shape[-1]) for plane in planes])
+    return [replace(channel, whole=False) for channel in channel_statistics(voxels[None, None])]
 
 
 def histogram_info(output: NDArray[np.float32], channel: int) -> HistogramInfo:

@@ -29,8 +29,8 @@ class CostRow:
     because: str
 
 
-def cost_info(spec: ConvSpec, input_shape: Sequence[int]) -> list[CostRow]:
-    """Parameters, work and memory of a layer on an input of shape (N, D, H, W, C).
+def cost_info(spec: ConvSpec, input_shape: Sequence[int], dtype: str = "float32") -> list[CostRow]:
+    """Parameters, work and memory of a layer on an input of shape (N, D, H, W, C), which computes in that type.
 
     Raises:
         ShapeError: the input does not fit the layer.
@@ -49,12 +49,31 @@ def cost_info(spec: ConvSpec, input_shape: Sequence[int]) -> list[CostRow]:
         CostRow("Weights", format_bytes(weight_bytes(spec)), f"{parameter_count(spec):,}{_TIMES}4 B"),
         CostRow("Output", format_bytes(output_bytes(spec, input_shape)), f"{_product(output_shape)}{_TIMES}4 B"),
         CostRow(
-            "Unfolded while it runs",
+            "Unfolded by nn.Conv3d at once",
             format_bytes(unfolded) if unfolded else "none",
-            unfolding if unfolded else "MLX does not unfold a dilated convolution on the CPU",
+            f"{unfolding}; here tile by tile" if unfolded else "MLX does not unfold a dilated convolution on the CPU",
         ),
-        CostRow("Type", "float32", "4 B a number"),
+        CostRow(
+            "Type",
+            dtype,
+            "4 B a number" if dtype == "float32" else "2 B a number in the layer; the sizes above are of float32",
+        ),
     ]
+
+
+def duration(ms: float) -> str:
+    """A time to read: milliseconds, seconds, minutes.
+
+    >>> duration(2.345), duration(98.6), duration(1234), duration(59_400), duration(754_000)
+    ('2.3 ms', '99 ms', '1.2 s', '59 s', '13 min')
+    """
+    if ms < 10:
+        return f"{ms:.1f} ms"
+    if ms < 1000:
+        return f"{ms:.0f} ms"
+    if ms < 10_000:
+        return f"{ms / 1000:.1f} s"
+    return f"{ms / 1000:.0f} s" if ms < 100_000 else f"{ms / 60_000:.0f} min"
 
 
 def count(number: int) -> str:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from conv3d_core.figures.channels import ChannelStatistics
 from conv3d_core.figures.palette import SIGNED, number, paint
-from conv3d_core.figures.plane import plane_of, row_is_up
+from conv3d_core.figures.plane import row_is_up
 
 TILE = 240
 
@@ -27,9 +27,9 @@ class MapInfo:
         axis: the letter that is fixed.
         values: float32 (rows, columns).
         low, high: the ends of the zero-centred colour scale.
-        constant: the value, where the whole map (not only this plane) has just one; else None.
-        note: what to look out for in the whole map, see `ChannelStatistics.flag`; empty where all is well.
-        finite: whether the whole map has a finite value; else the scale is only there to draw with.
+        constant: the value, where all that the statistics are over has just one; else None.
+        note: what to look out for there, see `ChannelStatistics.flag`; empty where all is well.
+        finite: whether there is a finite value; else the scale is only there to draw with.
     """
 
     channel: int
@@ -56,24 +56,23 @@ class MapInfo:
 
 
 def maps_info(
-    output: NDArray[np.float32], axis: str, index: int, shared: bool, statistics: Sequence[ChannelStatistics]
+    plane: NDArray[np.float32], axis: str, shared: bool, statistics: Sequence[ChannelStatistics]
 ) -> list[MapInfo]:
     """Every channel of a plane of the output.
 
     Args:
-        output: float32 (D, H, W, C).
-        axis: "D", "H" or "W"; index: where along it.
-        shared: one range for all maps, else one a map; both are taken over the whole volume, so that
-            colours keep their meaning from plane to plane.
-        statistics: of every channel, see `channel_statistics`.
+        plane: float32 (rows, columns, C).
+        axis: "D", "H" or "W": what it is cut across.
+        shared: one range for all maps, else one a map.
+        statistics: of every channel, from which the ranges are taken: over the whole volume, so that colours keep
+            their meaning from plane to plane; over the planes on screen while that is not known.
     """
-    planes = plane_of(output, axis, index)
     peaks = [channel.peak for channel in statistics]
     infos = []
     for channel, peak in zip(statistics, peaks, strict=True):
         # All zeros still need a scale with two ends.
         reach = (max(peaks) if shared else peak) or 1.0
-        values = planes[..., channel.channel]
+        values = plane[..., channel.channel]
         infos.append(
             MapInfo(channel.channel, axis, values, -reach, reach, channel.constant, channel.flag, channel.finite)
         )

@@ -9,8 +9,14 @@ import pytest
 from PIL import Image
 
 from conv3d_core import ConvSpec, ShapeError
-from conv3d_core.figures.channels import BINS, channel_statistics, histogram_figure, histogram_info
-from conv3d_core.figures.cost import cost_info, count
+from conv3d_core.figures.channels import (
+    BINS,
+    channel_statistics,
+    histogram_figure,
+    histogram_info,
+    planes_statistics,
+)
+from conv3d_core.figures.cost import cost_info, count, duration
 from conv3d_core.figures.maps import maps_info, sheet_png, tile_image, tile_png
 
 
@@ -23,19 +29,33 @@ def output() -> np.ndarray:
 
 
 def test_maps_have_their_own_range_over_the_whole_volume_or_a_shared_one() -> None:
-    own = maps_info(output(), "D", 1, shared=False, statistics=channel_statistics(output()))
+    own = maps_info(output()[1], "D", shared=False, statistics=channel_statistics(output()))
     assert [(m.low, m.high) for m in own] == [(-12, 12), (-5, 5)]
-    shared = maps_info(output(), "D", 1, shared=True, statistics=channel_statistics(output()))
+    shared = maps_info(output()[1], "D", shared=True, statistics=channel_statistics(output()))
     assert [(m.low, m.high) for m in shared] == [(-12, 12), (-12, 12)]
     np.testing.assert_array_equal(own[0].values, output()[1, :, :, 0])
     assert [m.label for m in own] == ["0: ±12", "1: constant 5"]
     assert [m.note for m in own] == ["", "dead: constant 5"]
 
 
+def test_before_the_whole_is_known_ranges_come_from_the_planes_on_screen() -> None:
+    array = output()
+    planes = (array[1], array[:, 0], array[:, :, 3])
+    statistics = planes_statistics(planes)
+    # Channel 0 has 0 to 11 on D 1, -12 to -9 and 0 to 3 on H 0, and -9, -5, -1, 3, 7, 11 on W 3.
+    assert [(c.low, c.high, c.whole) for c in statistics] == [(-12, 11, False), (5, 5, False)]
+    infos = maps_info(planes[0], "D", shared=False, statistics=statistics)
+    assert [(m.low, m.high) for m in infos] == [(-12, 12), (-5, 5)]
+    np.testing.assert_array_equal(infos[0].values, array[1, :, :, 0])
+    assert [m.note for m in infos] == ["", "constant here"], "a map that is constant on a plane is not dead"
+    array[1, 0, 0, 0] = np.nan
+    assert planes_statistics((array[1],))[0].flag == "1 not finite"
+
+
 def test_maps_of_zeros_and_of_nothing_finite_still_have_a_range() -> None:
     array = np.zeros((1, 2, 2, 2), np.float32)
     array[..., 1] = np.nan
-    infos = maps_info(array, "D", 0, shared=False, statistics=channel_statistics(array))
+    infos = maps_info(array[0], "D", shared=False, statistics=channel_statistics(array))
     assert [(m.low, m.high) for m in infos] == [(-1, 1), (-1, 1)]
     assert [m.label for m in infos] == ["0: constant 0", "1: nothing finite"]
     assert [m.note for m in infos] == ["dead: constant 0", "nothing finite"]
@@ -45,13 +65,13 @@ def test_maps_of_zeros_and_of_nothing_finite_still_have_a_range() -> None:
 def test_a_map_says_what_is_not_finite() -> None:
     array = output()
     array[0, 0, :3, 0] = np.nan
-    info = maps_info(array, "D", 0, shared=False, statistics=channel_statistics(array))[0]
+    info = maps_info(array[0], "D", shared=False, statistics=channel_statistics(array))[0]
     assert (info.label, info.note) == ("0: ±11, 3 not finite", "3 not finite")
 
 
 def test_a_map_of_the_largest_numbers_keeps_its_colours() -> None:
     array = np.array([-3e38, 0, 3e38], np.float32).reshape(1, 1, 3, 1)
-    info = maps_info(array, "D", 0, shared=False, statistics=channel_statistics(array))[0]
+    info = maps_info(array[0], "D", shared=False, statistics=channel_statistics(array))[0]
     blue, white, red = (tile_image(info, 1.0, size=3).getpixel((column, 0)) for column in range(3))
     assert blue[2] > blue[0]
     assert min(white) > 240
@@ -59,7 +79,7 @@ def test_a_map_of_the_largest_numbers_keeps_its_colours() -> None:
 
 
 def test_a_tile_keeps_voxels_square_edged_and_spaced() -> None:
-    info = maps_info(output(), "D", 0, shared=False, statistics=channel_statistics(output()))[0]
+    info = maps_info(output()[0], "D", shared=False, statistics=channel_statistics(output()))[0]
     picture = tile_image(info, aspect=2.0, size=240)
     assert picture.size == (160, 240), "4 columns by 3 rows, each twice as high as wide"
     assert len(picture.crop((0, 0, 40, 80)).getcolors()) == 1, "one voxel, one colour"
@@ -67,7 +87,7 @@ def test_a_tile_keeps_voxels_square_edged_and_spaced() -> None:
 
 
 def test_d_runs_upwards_on_tiles_too() -> None:
-    info = maps_info(output(), "W", 0, shared=False, statistics=channel_statistics(output()))[0]
+    info = maps_info(output()[:, :, 0], "W", shared=False, statistics=channel_statistics(output()))[0]
     picture = tile_image(info, 1.0)
     top, bottom = picture.getpixel((0, 0)), picture.getpixel((0, picture.height - 1))
     assert top[0] > top[2], "d = 1 holds the positive values and is on top"
@@ -77,7 +97,7 @@ def test_d_runs_upwards_on_tiles_too() -> None:
 @pytest.mark.parametrize("channels", [1, 3, 20])
 def test_a_sheet_holds_every_map(channels: int) -> None:
     array = np.random.default_rng(0).normal(size=(2, 5, 6, channels)).astype(np.float32)
-    infos = maps_info(array, "D", 0, shared=False, statistics=channel_statistics(array))
+    infos = maps_info(array[0], "D", shared=False, statistics=channel_statistics(array))
     sheet = Image.open(io.BytesIO(sheet_png(infos, "nn.Conv3d(1, 8, kernel_size=3)", "shapes", 1.0, [""] * channels)))
     coloured = (np.ptp(np.asarray(sheet).astype(int), axis=-1) > 12).sum()
     assert coloured > channels * 20 * 200
@@ -154,18 +174,24 @@ def test_costs_explain_themselves() -> None:
     assert rows["Input"].value == "4.08 MiB"
     assert rows["Weights"].value == "896 B"
     assert rows["Output"].value == "4.08 MiB"
-    assert rows["Unfolded while it runs"].value == "13.76 MiB"
-    assert rows["Type"].value == "float32"
+    assert rows["Unfolded by nn.Conv3d at once"].value == "13.76 MiB"
+    assert (rows["Type"].value, rows["Type"].because) == ("float32", "4 B a number")
+    half = {row.quantity: row for row in cost_info(ConvSpec(1, 8, 3), (1, 9, 9, 9, 1), "bfloat16")}
+    assert half["Type"].value == "bfloat16"
+    assert half["Type"].because == "2 B a number in the layer; the sizes above are of float32"
     dilated = {row.quantity: row for row in cost_info(ConvSpec(1, 8, 3, dilation=2, bias=False), (1, 9, 9, 9, 1))}
-    assert dilated["Unfolded while it runs"].value == "none"
+    assert dilated["Unfolded by nn.Conv3d at once"].value == "none"
     assert dilated["Parameters"].because.endswith("1 in, no bias")
     batch = {row.quantity: row for row in cost_info(ConvSpec(1, 8, 3), (5, 9, 9, 9, 1))}
     assert batch["MACs"].value == "370,440"
     assert batch["MACs"].because == "5 volumes × 7 × 7 × 7 positions × 8 out × 3 × 3 × 3 taps × 1 in"
-    assert batch["Unfolded while it runs"].because.startswith("5 volumes × 7 × 7 × 7 positions × 3")
+    assert batch["Unfolded by nn.Conv3d at once"].because.startswith("5 volumes × 7 × 7 × 7 positions × 3")
     with pytest.raises(ShapeError, match="depth: effective kernel 3 does not fit"):
         cost_info(ConvSpec(1, 8, 3), (1, 2, 9, 9, 1))
 
 
 def test_quantities_to_read() -> None:
     assert [count(n) for n in (999_999, 10**9, 2 * 10**12)] == ["999,999", "1 G", "2 T"]
+    assert [duration(ms) for ms in (0.04, 9.94, 999, 9_940, 99_400, 600_000)] == [
+        "0.0 ms", "9.9 ms", "999 ms", "9.9 s", "99 s", "10 min",
+    ]  # fmt: skip
