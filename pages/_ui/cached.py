@@ -6,7 +6,8 @@ named by its digest, and the array travels in an argument whose underscore keeps
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable, Hashable
+from functools import partial
 from io import BytesIO
 from typing import NamedTuple
 
@@ -15,11 +16,13 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from conv3d_core import ConvSpec, VolumeError
-from conv3d_core.engine import Engine
+from conv3d_core.engine import Content, Engine, Job, Planes
 from conv3d_core.figures.channels import ChannelStatistics, HistogramInfo, channel_statistics, histogram_info
 from conv3d_core.figures.palette import value_range
 from conv3d_core.kernels import RANDOM, kernel_weights
+from conv3d_core.spec import Triple
 from conv3d_core.volumes import Volume, crop, load_sample, normalise, read_volume, remap, select_channel
+from pages._ui import session
 
 Floats = NDArray[np.float32]
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
@@ -34,26 +37,37 @@ class Preparation(NamedTuple):
     normalisation: str = "none"
 
 
-class Result(NamedTuple):
-    """An output and what belongs to it.
+class Run(NamedTuple):
+    """A layer with its weights on a prepared volume: everything that an output depends on."""
 
-    Attributes:
-        key: names the result.
-        output: float32 (D, H, W, C), read-only.
-        statistics: one a channel.
-        elapsed_ms: from asking for the output to having it, copies and waiting for others included, MLX's start not.
-    """
+    volume: Volume
+    spec: ConvSpec
+    source: str
+    seed: int
+    dtype: str = "float32"
 
-    key: str
-    output: Floats
-    statistics: list[ChannelStatistics]
-    elapsed_ms: float
+    @property
+    def key(self) -> tuple[Hashable, ...]:
+        """The same for runs that give the same."""
+        return self.volume.digest, self.spec, self.source, self.seed if self.source == RANDOM else 0, self.dtype
 
 
 @st.cache_resource(show_spinner=False)
 def engine() -> Engine:
     """The one engine of this server."""
     return Engine(device="auto")
+
+
+@st.cache_resource(show_spinner=False)
+def engine_on(device: str) -> Engine:
+    """An engine on another device than the one that is taken, to compare."""
+    return Engine(device=device)
+
+
+@st.cache_resource(show_spinner=False)
+def plain_engine(device: str) -> Engine:
+    """An engine on which MLX multiplies as its own build does, to compare."""
+    return Engine(device=device, accelerate=False)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -125,38 +139,60 @@ def weights(spec: ConvSpec, source: str, seed: int) -> tuple[Floats, Floats | No
     return kernel_weights(source, spec)
 
 
-# Two, because an output can be large and the worker's budget does not count what is kept here.
-@st.cache_resource(max_entries=2, show_spinner=False)
-def _result(digest: str, spec: ConvSpec, source: str, seed: int, _volume: Volume) -> Result:
-    computer = engine()
-    # Before anything is allocated here: named weights alone can be larger than the machine.
-    computer.check(spec, (1, *_volume.shape))
-    weight, bias = weights(spec, source, seed)
-    _ = computer.info  # starts the worker, so that the time is the layer's own
-    started = time.perf_counter()
-    output = computer.run(spec, _volume.array[None], weight=weight, bias=bias if spec.bias else None)[0]
-    elapsed_ms = (time.perf_counter() - started) * 1000
-    output.setflags(write=False)
-    key = f"{digest} {spec} {source} {seed}"
-    return Result(key, output, channel_statistics(output), elapsed_ms)
+@st.cache_resource(scope="session", on_release=lambda leave: leave(), show_spinner=False)
+def _leaving(identity: str) -> Callable[[], None]:
+    """What is done when this visitor goes: nobody waits for the volumes that were asked for."""
+    return partial(engine().leave, identity)
 
 
-def result(volume: Volume, spec: ConvSpec, source: str, seed: int) -> Result:
-    """The layer's output on a prepared volume, computed by MLX.
+def whole(run: Run) -> Job:
+    """A job for the whole output, begun if nobody did yet; a newer one of this visitor takes its place.
 
     Raises:
         SpecError: the named kernel does not exist at this size.
         ShapeError: the volume does not fit the layer.
-        EngineError: the engine could not compute it.
+        EngineError: the engine cannot compute it; of field "memory" where it would not fit.
     """
-    return _result(volume.digest, spec, source, seed if source == RANDOM else 0, volume)
+    # Before anything is allocated here: named weights alone can be larger than the machine.
+    engine().check(run.spec, (1, *run.volume.shape))
+    _leaving(session.identity())
+    content, weight, bias = arrays(run)
+    return engine().submit(run.spec, content, weight, bias, dtype=run.dtype, session=session.identity())
+
+
+def planes(run: Run, voxel: Triple) -> Planes:
+    """The three planes of the output through a voxel: (H, W, C), (D, W, C), (D, H, C).
+
+    Raises:
+        SpecError: the named kernel does not exist at this size.
+        ShapeError: the volume does not fit the layer.
+        EngineError: the engine could not compute them.
+    """
+    engine().check_planes(run.spec, (1, *run.volume.shape))
+    content, weight, bias = arrays(run)
+    return engine().planes(run.spec, content, voxel, weight, bias, dtype=run.dtype, session=session.identity())
+
+
+def arrays(run: Run) -> tuple[Content, Floats, Floats | None]:
+    weight, bias = weights(run.spec, run.source, run.seed)
+    return Content(run.volume.array[None], run.volume.digest), weight, bias if run.spec.bias else None
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _statistics(key: Hashable, _output: Floats) -> list[ChannelStatistics]:
+    return channel_statistics(_output)
+
+
+def statistics(run: Run, output: Floats) -> list[ChannelStatistics]:
+    """One a channel, over the whole output (D, H, W, C) of a run."""
+    return _statistics(run.key, output)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _histogram(key: str, channel: int, _output: Floats) -> HistogramInfo:
+def _histogram(key: Hashable, channel: int, _output: Floats) -> HistogramInfo:
     return histogram_info(_output, channel)
 
 
-def histogram(result: Result, channel: int) -> HistogramInfo:
-    """How the values of one output channel are spread."""
-    return _histogram(result.key, channel, result.output)
+def histogram(run: Run, output: Floats, channel: int) -> HistogramInfo:
+    """How the values of one channel of the output (D, H, W, C) of a run are spread."""
+    return _histogram(run.key, channel, output)

@@ -13,13 +13,16 @@ from streamlit.delta_generator import DeltaGenerator
 
 from conv3d_core import ConvSpec, SpecError
 from conv3d_core.axis import AXES, AXIS_NAMES
+from conv3d_core.engine import DTYPES
 from conv3d_core.kernels import EACH, KERNELS, RANDOM
 from conv3d_core.spec import QUERY_KEYS, Triple
 from conv3d_core.volumes import BUNDLED, DEFAULT_SAMPLE, NORMALISATIONS, Volume
-from pages._ui import cached, frame, session
+from pages._ui import cached, frame, session, views
 
 DEFAULT_LAYER = ConvSpec(1, 8, 3, stride=2, padding=1)
 UPLOAD = "Upload: "
+CLOSE_UP, WHOLE = "Close-up", "Whole volume"
+OWN, SHARED = "per map", "shared"
 MANY_CHANNELS = 64
 WEIGHTS = {"One of each": EACH, "Random": RANDOM, **{kernel.title: key for key, kernel in KERNELS.items()}}
 # All 24 orders, those that leave the channels last first: they are what a wrong axis needs most often.
@@ -33,6 +36,24 @@ class WeightSource(NamedTuple):
     seed: int
 
 
+class Asked(NamedTuple):
+    """What the sidebar asks for: a volume as the layer gets it, a constructor's arguments as typed, their weights.
+
+    Attributes:
+        volume: prepared; None where it could not be.
+        box: what was cut out of it; None for all.
+        arguments: of ``nn.Conv3d``, possible or not.
+        weights: where they come from.
+        dtype: what the layer computes in.
+    """
+
+    volume: Volume | None
+    box: cached.Box | None
+    arguments: dict[str, Any]
+    weights: WeightSource
+    dtype: str
+
+
 class Selection(NamedTuple):
     """The one selection: the pinned output voxel, its channel, the input channel beside it, and the axis of the cut."""
 
@@ -40,6 +61,19 @@ class Selection(NamedTuple):
     channel: int
     input_channel: int
     axis: str
+
+
+def ask(slots: frame.Slots, notices: DeltaGenerator) -> Asked:
+    """The sidebar, the same on every page: its widgets are bound to the address, so pages share what is set."""
+    volume = box = None
+    with st.sidebar:
+        with frame.errors(slots, notices):
+            source = ask_volume(slots, notices)
+            preparation = ask_preparation(slots, source)
+            volume, box = cached.prepared(source, preparation), preparation.box
+            views.volume_facts(volume, cached.range_of(volume))
+        arguments = ask_layer(slots, volume.channels if volume else None)
+        return Asked(volume, box, arguments, ask_weights(slots), ask_dtype(slots))
 
 
 def ask_volume(slots: frame.Slots, main: DeltaGenerator) -> Volume:
@@ -161,6 +195,21 @@ def ask_weights(slots: frame.Slots) -> WeightSource:
     return WeightSource(source, seed)
 
 
+def ask_dtype(slots: frame.Slots) -> str:
+    """What the layer computes in."""
+    dtype = st.segmented_control(
+        "Computes in",
+        DTYPES,
+        default=DTYPES[0],
+        required=True,
+        key="dtype",
+        bind="query-params",
+        help="nn.Conv3d starts in float32. In half precision the page says how far the planes are from float32.",
+    )
+    slots.add("dtype")
+    return str(dtype)
+
+
 def ask_selection(output_shape: tuple[int, ...], input_channels: int) -> Selection:
     """The pinned output voxel, as three sliders; the middle of the output until one is moved."""
     channels = output_shape[4]
@@ -185,6 +234,28 @@ def ask_selection(output_shape: tuple[int, ...], input_channels: int) -> Selecti
     return Selection((d, h, w), channel, input_channel, str(axis))
 
 
+def ask_range(place: DeltaGenerator) -> str:
+    """Whether each map has its own colour range, or all share one."""
+    choice = place.segmented_control(
+        "Colour range", (OWN, SHARED), default=OWN, required=True, key="range", bind="query-params"
+    )
+    return str(choice)
+
+
+def ask_extent() -> str:
+    """How much of the input is shown around the pinned output's window."""
+    choice = st.segmented_control(
+        "Receptive field",
+        (CLOSE_UP, WHOLE),
+        default=CLOSE_UP,
+        required=True,
+        key="extent",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    return str(choice)
+
+
 def offer_channel_fixes(spec: ConvSpec, volume: Volume) -> None:
     """Buttons for what would work where the volume's channels and in_channels differ."""
     if volume.channels == spec.in_channels:
@@ -195,6 +266,31 @@ def offer_channel_fixes(spec: ConvSpec, volume: Volume) -> None:
         )
         if spec.in_channels == 1:
             st.button("Keep only channel 0 of the volume", on_click=session.setter(c="0"))
+
+
+def offer_crop(crop: Triple, volume: Volume, box: cached.Box | None) -> None:
+    """A button that crops the volume to its middle, of these sizes (D, H, W).
+
+    Args:
+        crop: how much is left.
+        volume: as the layer gets it now.
+        box: what was cut out of it already.
+    """
+    spans = []
+    for size, keep, before in zip(volume.shape, crop, box or ((0, 0),) * 3, strict=False):
+        first = before[0] + (size - keep) // 2
+        spans.append((first, first + keep - 1))
+    # An axis of one voxel has no slider.
+    sliders = {
+        f"c{letter.lower()}": span for letter, size, span in zip(AXES, volume.shape, spans, strict=False) if size > 1
+    }
+    sizes = " \N{MULTIPLICATION SIGN} ".join(map(str, crop))
+    st.button(
+        f"Crop to the middle {sizes}",
+        type="primary",
+        key="offer_crop",
+        on_click=session.setter(crop=True, **sliders),
+    )
 
 
 def _number(

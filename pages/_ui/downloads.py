@@ -14,23 +14,24 @@ from pages._ui import session
 from pages._ui.cached import Floats
 
 
-def take_away(program: str, volume: Volume, spec: ConvSpec, output: Floats, sheet: Callable[[], bytes]) -> None:
+def take_away(program: str, volume: Volume, spec: ConvSpec, output: Floats | None, sheet: Callable[[], bytes]) -> None:
     """The MLX program, its input and output, the sheet of maps and the link.
 
     Args:
         program: reads input.npy and writes output.npy.
         volume: as the layer got it.
         spec: the layer.
-        output: float32 (D, H, W, C).
+        output: float32 (D, H, W, C); None where it is not known (yet).
         sheet: makes the PNG of the maps on screen.
     """
     st.markdown("**The program** that computes this output in a fresh interpreter, from `input.npy` beside it")
     st.code(program, language="python")
     with st.container(horizontal=True):
         _button("input.npy", lambda: _npy(volume.array[None]), "The volume as the layer got it, (N, D, H, W, C).")
-        _button("output.npy", lambda: _npy(output[None]), "What MLX computed, (N, D, H, W, C).")
+        if output is not None:
+            _button("output.npy", lambda: _npy(output[None]), "What MLX computed, (N, D, H, W, C).")
         affine = volume.world_affine
-        if affine is not None:
+        if output is not None and affine is not None:
             _button(
                 "output.nii.gz",
                 lambda: write_nifti(output, output_affine(affine, spec.axes)),

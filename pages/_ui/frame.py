@@ -65,6 +65,8 @@ class Slots:
 
 def begin() -> Slots:
     """Start a page: its style, its memory, its places for errors."""
+    # Also here: who comes by a deep link to a cold server gets the page without what app.py says.
+    st.set_page_config(layout="wide")
     session.begin()
     st.html(_STYLE)
     return Slots()

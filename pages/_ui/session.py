@@ -6,19 +6,28 @@ Widgets are bound to the URL (``bind="query-params"``), so the address bar is th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlencode
 
 import streamlit as st
 
+from conv3d_core.engine import Job
+from conv3d_core.engine.measure import Timing
 from conv3d_core.volumes import Volume
 
+_IDENTITY = "_identity"
+_JOB = "_job"
+_MEASUREMENT = "_measurement"
+_STOPPED = "_stopped"
 _UPLOAD = "_upload"
 _UPLOAD_NAMED = "_upload_named"
 _MEMBERS = "_members"
 _VOLUME = "_volume"
 _REQUESTED = "_requested"
+_PAGE = "_page"
+_SET = "_set"
 _SHOWN = "_shown"
 _DEFAULT = "_default_"
 
@@ -50,6 +59,23 @@ def not_taken() -> list[str]:
             asked, shown = ",".join(texts), ",".join(taken)
             problems.append(f"link: {key}={asked} cannot be restored here; showing {shown} instead.")
     return problems
+
+
+def take_along(page: str) -> None:
+    """Let what is set on one page be set on the next. Call before any widget.
+
+    Streamlit does it by itself, but for what a link has set and nobody has touched since.
+    """
+    came, st.session_state[_PAGE] = st.session_state.get(_PAGE, page), page
+    if came != page:
+        for key, value in st.session_state.get(_SET, {}).items():
+            st.session_state[key] = value
+            st.query_params[key] = _as_query(value)
+
+
+def remember() -> None:
+    """Remember what is set, for the next page. Call behind all widgets."""
+    st.session_state[_SET] = {key: st.session_state[key] for key in st.query_params if key in st.session_state}
 
 
 def settle(key: str, default: Any, low: int | None = None, high: int | None = None) -> None:
@@ -155,6 +181,70 @@ def is_new_result(key: object) -> bool:
     new = st.session_state.get(_SHOWN) != key
     st.session_state[_SHOWN] = key
     return bool(new)
+
+
+def identity() -> str:
+    """A name for this session that no other has."""
+    name: str = st.session_state.setdefault(_IDENTITY, uuid.uuid4().hex)
+    return name
+
+
+def keep_job(key: object, job: Job) -> None:
+    """Keep the whole output that was asked for, on its way or there: it may be too large for the engine to remember."""
+    st.session_state[_JOB] = (key, job)
+
+
+def job(key: object) -> Job | None:
+    """What was kept for this run; of another run nothing is."""
+    kept_key, kept = st.session_state.get(_JOB, (None, None))
+    if kept_key != key:
+        st.session_state.pop(_JOB, None)
+        return None
+    found: Job | None = kept
+    return found
+
+
+def stop(key: object, reason: str) -> None:
+    """Remember that the whole output of this run was given up, and why: it is not begun again by itself."""
+    st.session_state[_STOPPED] = (key, reason)
+
+
+def stopped(key: object) -> str:
+    """Why the whole output of this run was given up; empty where it was not."""
+    stopped_key, reason = st.session_state.get(_STOPPED, (None, ""))
+    return reason if stopped_key == key else ""
+
+
+def go_on() -> None:
+    """Forget what was given up."""
+    st.session_state.pop(_STOPPED, None)
+
+
+class Measurement:
+    """Rows that were measured for a run, and the steps that are left; None where none is under way."""
+
+    def __init__(self, key: object, steps: Iterator[Timing] | None = None) -> None:
+        self.key = key
+        self.rows: list[Timing] = []
+        self.steps = steps
+
+
+def measurement(key: object) -> Measurement:
+    """What was measured for this run; of another run nothing is kept."""
+    found: Measurement | None = st.session_state.get(_MEASUREMENT)
+    if found is None or found.key != key:
+        found = st.session_state[_MEASUREMENT] = Measurement(key)
+    return found
+
+
+def begin_measurement(key: object, steps: Iterator[Timing]) -> None:
+    """Measure, from the first step on."""
+    st.session_state[_MEASUREMENT] = Measurement(key, steps)
+
+
+def end_measurement() -> None:
+    """No further step; what was measured stays."""
+    st.session_state[_MEASUREMENT].steps = None
 
 
 def link() -> str:

@@ -5,13 +5,11 @@ What only a browser can show (plots, the address bar, what stands on screen mean
 
 from __future__ import annotations
 
-import ast
 import gzip
 import io
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,203 +17,32 @@ from urllib.parse import parse_qs, urlsplit
 import nibabel
 import numpy as np
 import pytest
-import streamlit as st
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
-from streamlit.testing.v1 import AppTest
 
 from conv3d_core import ConvSpec, kernels
 from conv3d_core.engine import Engine
-
-ROOT = Path(__file__).parents[2]
-VOLUMES = ROOT / "assets" / "volumes"
-
-BRAIN = "Brain, MRI, 2 mm"  # (94, 116, 98, 1)
-FMRI = "Brain, functional MRI"  # (24, 96, 128, 2)
-FIBRES = "Brain, nerve fibre direction"  # (53, 128, 128, 3)
-NUCLEI = "Cell nuclei, fluorescence"  # (31, 61, 57, 1)
-IMPULSE = "Impulse"  # (17, 17, 17, 1)
-RAMP = "Ramp"  # (24, 24, 24, 1)
-
-CALL = "nn.Conv3d(1, 8, kernel_size=3, stride=2, padding=1)"
-
-
-class Explorer:
-    """The page in a session of its own.
-
-    AppTest has no address bar: what a person sets goes into the query as the browser would put it there.
-    """
-
-    def __init__(self, files: dict[str, Any], link: dict[str, Any]) -> None:
-        self.files = files
-        self.app = AppTest.from_file(ROOT / "pages" / "explorer.py", default_timeout=60)
-        for key, value in link.items():
-            self.app.query_params[key] = _as_query(value)
-        self.run()
-
-    def run(self) -> None:
-        self.files.clear()
-        self.app.run()
-        assert [(error.value, error.stack_trace) for error in self.app.exception] == []
-
-    def set(self, **values: Any) -> None:
-        """Set widgets by key, all in one run."""
-        for key, value in values.items():
-            widget = self.app.get_by_key(key)
-            widget.set_value(value)
-            default = getattr(widget.proto, "default", None)
-            numbers = list(default) if hasattr(default, "__len__") else [default]
-            if widget.type in ("number_input", "slider") and numbers == np.atleast_1d(value).tolist():
-                self.app.query_params.pop(key, None)
-            else:
-                self.app.query_params[key] = _as_query(value)
-        self.run()
-
-    def press(self, label: str) -> None:
-        self.button(label).click()
-        self.run()
-
-    def upload(self, name: str, content: bytes) -> None:
-        self.app.file_uploader(key="upload").set_value((name, content, "application/octet-stream"))
-        self.run()
-
-    def button(self, label: str) -> Any:
-        (found,) = (button for button in self.app.button if button.label == label)
-        return found
-
-    @property
-    def buttons(self) -> list[str]:
-        return [button.label for button in self.app.button]
-
-    def value(self, key: str) -> Any:
-        return self.app.get_by_key(key).value
-
-    @property
-    def call(self) -> str:
-        return str(self.app.get_by_key("header").code[0].value)
-
-    @property
-    def shapes(self) -> list[tuple[int, ...]]:
-        """The shapes in the header: of the input and, where there is one, of the output."""
-        html = "".join(element.value for element in self.app.get_by_key("header").html)
-        return [ast.literal_eval(shape) for shape in re.findall(r'aria-label="(\(.*?\))"', html)]
-
-    @property
-    def sentence(self) -> str:
-        (found,) = (text.value for text in self.app.main.markdown if text.value.startswith("Output ("))
-        return str(found)
-
-    @property
-    def words(self) -> str:
-        """All running text."""
-        return "\n".join(_plain(element.value) for element in (*self.app.markdown, *self.app.text))
-
-    @property
-    def drawn(self) -> list[str]:
-        """Keys of the charts on the page."""
-        return [key for key in ("scene", "input_D", "input", "output", "histogram") if self.has(key)]
-
-    def has(self, key: str) -> bool:
-        return any(getattr(element, "key", None) == key for element in self.app)
-
-    @property
-    def errors(self) -> tuple[list[str], list[str]]:
-        """What the main area says is wrong, and what the sidebar does."""
-        main, sidebar = ([_plain(error.value) for error in block.error] for block in (self.app.main, self.app.sidebar))
-        return main, sidebar
-
-    @property
-    def beside(self) -> list[str]:
-        """For each error in the sidebar the key of the control before it."""
-        found, last = [], ""
-        for element in self.app.sidebar:
-            if element.type == "error":
-                found.append(last)
-            elif hasattr(element, "set_value"):
-                last = getattr(element, "key", None) or last
-        return found
-
-    @property
-    def warnings(self) -> list[str]:
-        return [_plain(warning.value) for warning in self.app.warning]
-
-    @property
-    def statistics(self) -> Any:
-        (frame,) = (element.value for element in self.app.dataframe if "flag" in element.value.columns)
-        return frame
-
-    @property
-    def program(self) -> str:
-        (found,) = (code.value for code in self.app.code if "np.save" in code.value)
-        return str(found)
-
-    def file(self, name: str) -> bytes:
-        """What the download button of that name delivers."""
-        data = self.files[name]
-        content = data() if callable(data) else data
-        return content.encode() if isinstance(content, str) else bytes(content)
-
-    def array(self, name: str) -> NDArray[np.float32]:
-        array: NDArray[np.float32] = np.load(io.BytesIO(self.file(name)), allow_pickle=False)
-        return array
-
-
-OpenExplorer = Callable[..., Explorer]
-
-
-@pytest.fixture
-def open_explorer(monkeypatch: pytest.MonkeyPatch) -> OpenExplorer:
-    """Opens the page by a link; what its download buttons would deliver is caught on the way to the browser."""
-    button = st.download_button
-
-    def download_button(label: str, data: Any, **options: Any) -> bool:
-        files[options["file_name"]] = data
-        return button(label, data, **options)
-
-    files: dict[str, Any] = {}
-    monkeypatch.setattr(st, "download_button", download_button)
-
-    def open_link(**link: Any) -> Explorer:
-        return Explorer(files, link)
-
-    return open_link
-
-
-@pytest.fixture
-def nothing_computes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """From now on nothing can be computed; the list holds what was asked for."""
-    asked: list[str] = []
-
-    def refuse(name: str) -> Callable[..., None]:
-        def refused(*_: object, **__: object) -> None:
-            asked.append(name)
-            raise AssertionError(f"{name} is called")
-
-        return refused
-
-    for name in ("run", "plane", "initial_weights"):
-        monkeypatch.setattr(Engine, name, refuse(name))
-    monkeypatch.setattr("pages._ui.cached.kernel_weights", refuse("kernel_weights"))
-    return asked
-
-
-def _as_query(value: Any) -> str | list[str]:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return [str(item) for item in value] if isinstance(value, list | tuple) else str(value)
-
-
-def _plain(text: str) -> str:
-    """Markdown's escapes taken off."""
-    return re.sub(r"\\([^A-Za-z0-9\s])", r"\1", text)
+from tests.app.driver import (
+    BRAIN,
+    CALL,
+    DRAWN,
+    FIBRES,
+    FMRI,
+    IMPULSE,
+    NUCLEI,
+    RAMP,
+    VOLUMES,
+    OpenExplorer,
+    plain,
+)
 
 
 def test_the_page_opens_on_a_picture(open_explorer: OpenExplorer) -> None:
     page = open_explorer()
     assert page.call == CALL
     assert page.shapes == [(1, 94, 116, 98, 1), (1, 47, 58, 49, 8)]
-    assert page.drawn == ["scene", "input_D", "input", "output", "histogram"]
+    assert page.drawn == DRAWN
     assert page.sentence == (
         "Output (23, 28, 24) of channel 0 reads 27 voxels: depth 45-47, height 55-57, width 47-49; none in the padding."
     )
@@ -405,7 +232,7 @@ def test_a_layer_beyond_the_memory_is_refused_before_its_weights_are_made(
     assert nothing_computes == []
     (message,) = page.errors[0]
     assert message.startswith("memory: ")
-    assert "the budget is 1.00 GiB; crop the input" in message
+    assert "the budget is 1.00 GiB; use a smaller kernel_size or set CONV3D_MEMORY_BUDGET" in message
 
 
 def test_the_memory_budget_is_said(open_explorer: OpenExplorer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,8 +240,8 @@ def test_the_memory_budget_is_said(open_explorer: OpenExplorer, monkeypatch: pyt
     page = open_explorer(volume=IMPULSE, k=5, s=1, p=2)
     (message,) = page.errors[0]
     assert re.fullmatch(
-        r"memory: this layer on an input of \(1, 17, 17, 17, 1\) needs up to .* MiB, and the budget is 1\.00 MiB; "
-        r"crop the input, use a smaller kernel_size or a larger stride, or set CONV3D_MEMORY_BUDGET\.",
+        r"memory: three planes of this layer on an input of \(1, 17, 17, 17, 1\) needs up to .* MiB \(.*\), "
+        r"and the budget is 1\.00 MiB; set CONV3D_MEMORY_BUDGET to more than 128\.00 MiB\.",
         message,
     )
     assert page.shapes[1] == (1, 17, 17, 17, 8)  # the layer fits; the machine does not
@@ -461,13 +288,13 @@ def test_same_padding_that_cannot_be_had_says_why(
         "same": True,
         "full": False,
     }
-    assert _plain(page.button("same").help).startswith(reason)
+    assert plain(page.button("same").help).startswith(reason)
 
 
 def test_no_padding_of_an_impossible_layer(open_explorer: OpenExplorer) -> None:
     page = open_explorer(volume=IMPULSE, k=0)
     assert all(page.button(label).disabled for label in ("valid", "same", "full"))
-    assert "kernel_size: 0 is below 1" in _plain(page.button("full").help)
+    assert "kernel_size: 0 is below 1" in plain(page.button("full").help)
 
 
 def test_a_helper_mends_an_impossible_padding(open_explorer: OpenExplorer) -> None:
@@ -530,7 +357,8 @@ def test_a_mismatch_of_channels_is_not_run_and_both_fixes_work(
 ) -> None:
     page = open_explorer(volume=FMRI)
     with monkeypatch.context() as patch:
-        patch.setattr(Engine, "run", lambda *_, **__: pytest.fail("it runs"))
+        for name in ("submit", "planes"):
+            patch.setattr(Engine, name, lambda *_, **__: pytest.fail("it runs"))
         page.set(**{"in": 1})
     assert page.drawn == []
     assert page.errors[0] == page.errors[1]
@@ -923,7 +751,7 @@ def test_the_cost_is_a_product_that_explains_itself(open_explorer: OpenExplorer)
     assert rows["MACs"][0] == "15.9 M"  # 12 * 48 * 64 outputs * 8 * 27 * 2
     assert rows["Output"][0] == "1.12 MiB"
     assert rows["Type"][0] == "float32"
-    assert {"Input", "Weights", "Unfolded while it runs", "Device", "Time"} <= set(rows)
+    assert {"Input", "Weights", "Unfolded by nn.Conv3d at once", "Device", "Time"} <= set(rows)
 
 
 def test_statistics_are_those_of_the_output(open_explorer: OpenExplorer) -> None:
@@ -956,7 +784,7 @@ def test_every_map_of_zeros_is_dead(open_explorer: OpenExplorer) -> None:
     page = open_explorer(volume=IMPULSE, crop=True, cd=(0, 5), weights="Identity")
     assert page.statistics["flag"].tolist() == ["dead: constant 0"] * 8
     assert page.statistics["zeros"].tolist() == [100.0] * 8
-    assert page.drawn == ["scene", "input_D", "input", "output", "histogram"]
+    assert page.drawn == DRAWN
 
 
 def test_what_is_not_finite_is_flagged(open_explorer: OpenExplorer) -> None:

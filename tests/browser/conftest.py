@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -85,6 +86,32 @@ class Server:
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 time.sleep(0.1)
         pytest.fail(f"the app's server did not start:\n{self.log.read_text()[-5000:]}")
+
+    def worker_pids(self) -> list[int]:
+        """The processes that run MLX, as /proc tells."""
+        found = []
+        for folder in Path("/proc").iterdir():
+            try:
+                command = (folder / "cmdline").read_bytes().split(b"\0")
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            except (OSError, ValueError, IndexError):
+                continue  # no process, or one that has just ended
+            if b"conv3d_core.engine.worker" in command and parent == self._process.pid:
+                found.append(int(folder.name))
+        return found
+
+    @contextmanager
+    def worker_stopped(self) -> Iterator[None]:
+        """Meanwhile MLX answers nothing."""
+        pids = self.worker_pids()
+        assert pids, "no process runs MLX"
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
     def stop(self) -> None:
         for sign, patience_s in ((signal.SIGTERM, 5), (signal.SIGKILL, 5)):

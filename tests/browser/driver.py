@@ -32,7 +32,8 @@ READY = """(still) => {
     const busy = !app
         || app.dataset.testConnectionState !== 'CONNECTED'
         || app.dataset.testScriptState !== 'notRunning'
-        || document.querySelector('[data-stale=true], [data-testid=stSkeleton]');
+        || document.querySelector('[data-stale=true], [data-testid=stSkeleton]')
+        || document.querySelector('.st-key-cancel');  // the whole volume is still on its way
     if (busy) { window.stillSince = undefined; return false; }
     window.stillSince ??= performance.now();
     return performance.now() - window.stillSince >= still;

@@ -1,0 +1,68 @@
+"""The head of a page on a layer: the sidebar that asks for it, its constructor call and its shapes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from conv3d_core import ConvSpec
+from conv3d_core.spec import Shape
+from pages._ui import cached, controls, frame, session, views
+
+
+class Head(NamedTuple):
+    """What a page begins with.
+
+    Attributes:
+        top: the place of the constructor call and the shapes.
+        slots: the places beside the controls.
+        notices: the place below the header, for errors and warnings.
+        main: the rest of the page.
+        asked: what the sidebar asks for.
+        spec: the layer, None where it is impossible.
+        run: the layer on the volume; None where there is no layer, no volume, or the one does not take the other.
+        output_shape: (1, D, H, W, C) of that.
+    """
+
+    top: DeltaGenerator
+    slots: frame.Slots
+    notices: DeltaGenerator
+    main: DeltaGenerator
+    asked: controls.Asked
+    spec: ConvSpec | None
+    run: cached.Run | None
+    output_shape: Shape | None
+
+
+def begin(page: str) -> Head:
+    """Ask for the layer and the volume; what is wrong is said beside its control and below the header.
+
+    Args:
+        page: its name, which no other page has.
+    """
+    slots = frame.begin()
+    session.take_along(page)
+    top, notices, main = st.container(key="header", gap="xsmall"), st.container(), st.container()
+    asked = controls.ask(slots, notices)
+    session.remember()
+    volume = asked.volume
+    spec = output_shape = run = None
+    input_shape = (1, *volume.shape) if volume else None
+    with frame.errors(slots, notices):
+        spec = ConvSpec(**asked.arguments)
+        output_shape = spec.output_shape(input_shape) if input_shape else None
+    if spec and volume and output_shape:
+        run = cached.Run(volume, spec, asked.weights.source, asked.weights.seed, asked.dtype)
+    elif spec and volume:
+        with notices:
+            controls.offer_channel_fixes(spec, volume)
+    return Head(top, slots, notices, main, asked, spec, run, output_shape)
+
+
+def show(head: Head) -> None:
+    """Draw the header. Call once nothing old is left on the page that it does not fit."""
+    volume = head.asked.volume
+    with head.top:
+        views.header(head.asked.arguments, (1, *volume.shape) if volume else None, head.output_shape)
