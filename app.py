@@ -10,4 +10,10 @@ LOGO = Path(__file__).parent / "assets" / "logo.png"
 st.set_page_config(
     page_title="Conv3D Explorer", page_icon=LOGO if LOGO.exists() else "🧊", layout="wide", initial_sidebar_state=330
 )
-st.navigation([st.Page("pages/explorer.py", title="Explorer", default=True)]).run()
+st.navigation(
+    [
+        st.Page("pages/explorer.py", title="Explorer", default=True),
+        st.Page("pages/device.py", title="Device"),
+    ],
+    position="top",
+).run()

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
+from conv3d_core import Conv3dError
 from conv3d_core.engine import Job
 from conv3d_core.engine.measure import Timing
 from conv3d_core.volumes import Volume
@@ -221,12 +222,13 @@ def go_on() -> None:
 
 
 class Measurement:
-    """Rows that were measured for a run, and the steps that are left; None where none is under way."""
+    """Rows that were measured for a run, the steps that are left, None where none is under way, and why it failed."""
 
     def __init__(self, key: object, steps: Iterator[Timing] | None = None) -> None:
         self.key = key
         self.rows: list[Timing] = []
         self.steps = steps
+        self.error: Conv3dError | None = None
 
 
 def measurement(key: object) -> Measurement:
@@ -242,9 +244,10 @@ def begin_measurement(key: object, steps: Iterator[Timing]) -> None:
     st.session_state[_MEASUREMENT] = Measurement(key, steps)
 
 
-def end_measurement() -> None:
-    """No further step; what was measured stays."""
+def end_measurement(error: Conv3dError | None = None) -> None:
+    """No further step; what was measured stays, and so does the reason."""
     st.session_state[_MEASUREMENT].steps = None
+    st.session_state[_MEASUREMENT].error = error
 
 
 def link() -> str:
