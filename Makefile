@@ -1,6 +1,7 @@
 # make run     make the environment once, then open the app      PORT=8501  ACCEL=cpu|cuda12|cuda13
 # make test    everything that CI runs                           JOBS=2     CHROME=/path/to/chromium
 # make check   the part of it that runs nothing: format, lint, types, import rules
+# make bench   how fast it is, beside MLX's own layer and, where it is installed, PyTorch: tables, and JSON
 # Kept to what GNU Make 3.81 knows, which is the one on a Mac.
 
 VENV := .venv
@@ -24,12 +25,15 @@ APP := $(VENV)/app-$(ACCEL)
 DEV := $(VENV)/dev-$(ACCEL)
 
 .DELETE_ON_ERROR:
-.PHONY: run test check format browser clean
+.PHONY: run test check format bench browser openblas clean
+
+APT_INSTALL = as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
+    $$as_root apt-get update && $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y
 
 run: $(APP)
 	$(BIN)/streamlit run app.py --server.port=$(PORT)
 
-test: check browser
+test: check browser openblas
 	$(BIN)/python -m pytest -n $(JOBS) --no-loadscope-reorder --require-browser
 
 check: $(DEV)
@@ -45,11 +49,18 @@ format: $(DEV)
 # Playwright cannot download a browser everywhere, so the tests use the one of the system.
 browser: $(DEV)
 	@if $(BIN)/python tests/browser/driver.py >/dev/null 2>&1; then exit 0; fi; \
-	if [ -z "$$CHROME" ] && command -v apt-get >/dev/null; then \
-	    as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
-	    $$as_root apt-get update && $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y chromium; \
-	fi; \
+	if [ -z "$$CHROME" ] && command -v apt-get >/dev/null; then $(APT_INSTALL) chromium; fi; \
 	$(BIN)/python tests/browser/driver.py
+
+# A faster product for MLX's CPU build. It is optional, and so is this: without one its tests are skipped.
+openblas: $(DEV)
+	@if $(BIN)/python -c 'import sys; from conv3d_core.engine import blas; sys.exit("no OpenBLAS" in blas.preload())' || \
+	    ! command -v apt-get >/dev/null; then exit 0; fi; \
+	$(APT_INSTALL) libopenblas0-pthread || true
+
+bench: browser openblas
+	$(BIN)/python -m tests.bench.engine
+	$(BIN)/python -m tests.bench.browser
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache tests/browser/shots
