@@ -11,51 +11,60 @@ from conv3d_core.axis import AXES
 from conv3d_core.engine import Job, Planes
 from conv3d_core.figures.channels import ChannelStatistics, planes_statistics
 from conv3d_core.figures.cost import count
+from conv3d_core.figures.linked import Side, cut_box, linked_info, sent_box
 from conv3d_core.figures.maps import MapInfo, maps_info, sheet_png
-from conv3d_core.figures.plane import PlaneInfo, aspect_of, drawable_taps, input_plane_info, output_plane_info
+from conv3d_core.figures.plane import aspect_of, drawable_taps
 from conv3d_core.figures.scene import scene_info
 from conv3d_core.kernels import KERNELS, RANDOM, kernel_names
 from conv3d_core.precision import rounding
-from conv3d_core.receptive_field import Tap, Window, describe, output_spacing
+from conv3d_core.receptive_field import central_voxel, describe, output_spacing
 from conv3d_core.reproduce import reproduction
 from conv3d_core.shapes import macs
 from conv3d_core.spec import Shape
-from pages._ui import cached, controls, downloads, frame, head, progress, session, views
+from pages._ui import cached, controls, downloads, frame, head, progress, session, viewer, views
 from pages._ui.cached import Floats, Run
 
 
-def show_output(
+def show_linked(
     run: Run,
     output_shape: Shape,
     selection: controls.Selection,
-    infos: dict[str, Sequence[MapInfo]],
+    planes: Planes,
+    output: Floats | None,
+    chosen: MapInfo,
     scope: str,
     names: Sequence[str],
 ) -> None:
-    """The three planes of the chosen channel through the pinned output voxel."""
-    title = f"Output {selection.channel} {names[selection.channel]}".rstrip()
-    for column, axis, size in zip(st.columns(3), AXES, output_shape[1:4], strict=True):
-        chosen = infos[axis][selection.channel]
-        shown = output_plane_info(
-            run.spec,
-            chosen.values,
-            chosen.value_range,
-            axis,
-            selection.voxel,
-            size,
-            run.volume.spacing_mm,
-            scope,
-            title,
-        )
-        with column:
-            views.plane(shown, f"output_{axis}", height=340)
-
-
-def show_input(run: Run, selection: controls.Selection, found: Sequence[Tap], region: Window | None) -> None:
-    """The three planes of the input through the middle of the pinned output's window, its taps lit."""
-    for column, axis in zip(st.columns(3), AXES, strict=True):
-        with column:
-            views.plane(_input_plane(run, selection, found, axis, region), f"input_{axis}", height=260)
+    """The planes of the input, the kernel, the planes of the chosen output channel: linked under the hand."""
+    volume, spec, channel = run.volume, run.spec, selection.channel
+    inputs = volume.array[..., selection.input_channel]
+    box = sent_box(inputs.shape, central_voxel(spec, selection.voxel, inputs.shape))
+    title = "Input" if volume.channels == 1 else f"Input {selection.input_channel}"
+    source = Side(
+        f"{volume.digest} {selection.input_channel} {box}",
+        title,
+        cached.range_of(volume, selection.input_channel),
+        "whole volume",
+        volume.spacing_mm,
+    )
+    title = f"Output {channel} {names[channel]}".rstrip()
+    result = Side(f"{run.name} {channel}", title, chosen.value_range, scope, None)
+    weight = cached.arrays(run)[1][channel, ..., selection.input_channel]
+    of_input = "" if volume.channels == 1 else f" on input {selection.input_channel}"
+    header = linked_info(
+        spec, inputs.shape, selection.voxel, channel, source, result, f"Kernel of output {channel}{of_input}", box
+    )
+    arrays = {"kernel": weight}
+    for axis, plane in zip(AXES, planes, strict=True):
+        arrays[f"plane_{axis}"] = plane[..., channel]
+    viewer.show(header, arrays, controls.pin_from_viewer(output_shape))
+    with st.container(key="viewer_data"):
+        viewer.load()
+        viewer.keep("input", source.key, box, inputs.shape, cut_box(inputs, box))
+        if output is not None:
+            sizes = output_shape[1:4]
+            sent = sent_box(sizes, selection.voxel)
+            viewer.keep("output", result.key, sent, sizes, cut_box(output[..., channel], sent))
 
 
 def show_maps(
@@ -69,30 +78,15 @@ def show_maps(
     axis, index = selection.axis, selection.voxel[AXES.index(selection.axis)]
     aspect = aspect_of(axis, output_spacing(run.spec, run.volume.spacing_mm))
     st.markdown(f"**Feature maps** :small[of plane {axis} {index}/{size}]")
-    on_page = views.maps(infos, names, f"{axis} {index}/{size}", aspect, selection.channel)
+    on_page = views.maps(
+        infos, names, f"{axis} {index}/{size}", aspect, selection.channel, lambda channel: session.setter(oc=channel)
+    )
 
     def sheet() -> bytes:
         subtitle = f"{run.volume.name}, {(1, *run.volume.shape)}, plane {axis} {index} of the output"
         return sheet_png(on_page, run.spec.to_mlx(), subtitle, aspect, [names[info.channel] for info in on_page])
 
     return sheet
-
-
-def _input_plane(
-    run: Run, selection: controls.Selection, found: Sequence[Tap], axis: str, region: Window | None = None
-) -> PlaneInfo:
-    volume, channel = run.volume, selection.input_channel
-    return input_plane_info(
-        run.spec,
-        volume.array,
-        channel,
-        selection.voxel,
-        found,
-        axis,
-        cached.range_of(volume, channel),
-        volume.spacing_mm,
-        region,
-    )
 
 
 def show_details(
@@ -144,8 +138,8 @@ def show(run: Run, output_shape: Shape, selection: controls.Selection, job: Job 
         exact = cached.planes(run._replace(dtype="float32"), selection.voxel)
         views.precision(run.dtype, rounding(planes, exact))
     infos = {axis: maps_info(plane, axis, shared, statistics) for axis, plane in zip(AXES, planes, strict=True)}
-    scope = views.scope_words(shared, whole)
-    show_output(run, output_shape, selection, infos, scope, names)
+    chosen = infos[selection.axis][selection.channel]
+    show_linked(run, output_shape, selection, planes, output, chosen, views.scope_words(shared, whole), names)
     views.let_the_browser_draw()
 
     found = drawable_taps(run.spec, selection.voxel, run.volume.shape[:3])
@@ -161,10 +155,7 @@ def show(run: Run, output_shape: Shape, selection: controls.Selection, job: Job 
         run.volume.spacing_mm,
         close_up=close_up,
     )
-    show_input(run, selection, found, scene.region if close_up else None)
-    left, middle, right = st.columns([1.2, 1, 1.4])
-    with middle:
-        views.plane(_input_plane(run, selection, found, selection.axis), "input", height=320)
+    left, right = st.columns([1, 1.4])
     with right:
         size = output_shape[1 + AXES.index(selection.axis)]
         sheet = show_maps(run, selection, infos[selection.axis], size, names)

@@ -64,6 +64,16 @@ def _table(scale: str) -> NDArray[np.uint8]:
 
 
 @lru_cache
+def hex_colours(scale: str) -> str:
+    """The 256 colours of a scale from low to high, six hexadecimal digits each, one after the other.
+
+    >>> hex_colours(GREY)[:12], len(hex_colours(GREY))
+    ('000000010101', 1536)
+    """
+    return _table(scale).tobytes().hex()
+
+
+@lru_cache
 def gradient(scale: str) -> str:
     """A colour scale as a CSS gradient, from low to high."""
     return f"linear-gradient(to right, {', '.join(sample_colorscale(scale, np.linspace(0, 1, 11).tolist()))})"

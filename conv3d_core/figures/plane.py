@@ -24,11 +24,7 @@ from conv3d_core.figures.palette import (
 from conv3d_core.figures.thinning import kept, sentence, step_for, thinning_note
 from conv3d_core.receptive_field import (
     Tap,
-    Window,
-    central_voxel,
     check_output,
-    output_spacing,
-    receptive_field,
     taps,
 )
 from conv3d_core.spec import ConvSpec, Triple
@@ -139,98 +135,6 @@ class PlaneInfo:
                 text += f" with {len(self.squares)} taps on this plane, {padding} of them in the padding"
             text += "."
         return text + sentence(self.note)
-
-
-def input_plane_info(
-    spec: ConvSpec,
-    array: NDArray[np.float32],
-    channel: int,
-    pin: Triple,
-    found: Sequence[Tap],
-    axis: str,
-    value_range: tuple[float, float] | None,
-    spacing_mm: Sequence[float] | None,
-    region: Window | None = None,
-    title: str = "Input",
-) -> PlaneInfo:
-    """The plane of the input through the middle of the pinned output's window, its taps drawn.
-
-    Args:
-        spec: the layer.
-        array: the input, float32 (D, H, W, C); channel: which C is shown.
-        pin: the output voxel (d, h, w).
-        found: its taps, see `drawable_taps`.
-        axis: "D", "H" or "W": what the plane is cut across.
-        value_range: the ends of the grey scale, taken over the whole volume; None where nothing in it is finite.
-        spacing_mm: size of a voxel (D, H, W), or None.
-        region: what is shown of the input, as `SceneInfo.region`; the whole plane if None.
-        title: what is cut; of several channels its number is added.
-
-    Raises:
-        ShapeError: no such output voxel.
-    """
-    d, h, w, channels = array.shape
-    check_output(spec, pin, (d, h, w))
-    along = AXES.index(axis)
-    index = central_voxel(spec, pin, (d, h, w))[along]
-    low, high = value_range or (0.0, 1.0)
-    return PlaneInfo(
-        title=title if channels == 1 else f"{title} {channel}",
-        values=plane_of(array, axis, index)[..., channel],
-        axis=axis,
-        index=index,
-        size=(d, h, w)[along],
-        aspect=aspect_of(axis, spacing_mm),
-        low=low,
-        high=high,
-        scope="whole volume",
-        signed=False,
-        squares=squares_on(found, axis, index),
-        window=spans_on(receptive_field([spec]).window(pin), axis),
-        kernel_depth=spec.kernel_size[0],
-        view=spans_on(region, axis) if region else None,
-        finite=value_range is not None,
-        undrawn_taps=0 if found else math.prod(spec.kernel_size),
-    )
-
-
-def output_plane_info(
-    spec: ConvSpec,
-    values: NDArray[np.float32],
-    value_range: tuple[float, float] | None,
-    axis: str,
-    pin: Triple,
-    size: int,
-    spacing_mm: Sequence[float] | None,
-    scope: str,
-    title: str,
-) -> PlaneInfo:
-    """The plane of one output channel through the pinned output voxel.
-
-    Args:
-        spec: the layer.
-        values: float32 (rows, columns) of the plane.
-        value_range: the ends of the zero-centred colour scale, as `MapInfo.value_range`; scope: what over.
-        axis: "D", "H" or "W": what the plane is cut across; size: outputs along it.
-        pin: the output voxel (d, h, w).
-        spacing_mm: size of a voxel of the input (D, H, W), or None.
-        title: which channel it is.
-    """
-    low, high = value_range or (-1.0, 1.0)
-    return PlaneInfo(
-        title=title,
-        values=values,
-        axis=axis,
-        index=pin[AXES.index(axis)],
-        size=size,
-        aspect=aspect_of(axis, output_spacing(spec, spacing_mm)),
-        low=low,
-        high=high,
-        scope=scope,
-        signed=True,
-        pin=pin_on(pin, axis),
-        finite=value_range is not None,
-    )
 
 
 def undrawn_note(count: int, where: str = "") -> str:

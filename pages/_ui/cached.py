@@ -6,6 +6,7 @@ named by its digest, and the array travels in an argument whose underscore keeps
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Hashable
 from functools import partial
 from io import BytesIO
@@ -50,6 +51,11 @@ class Run(NamedTuple):
     def key(self) -> tuple[Hashable, ...]:
         """The same for runs that give the same."""
         return self.volume.digest, self.spec, self.source, self.seed if self.source == RANDOM else 0, self.dtype
+
+    @property
+    def name(self) -> str:
+        """The key as a short text."""
+        return hashlib.blake2b(repr(self.key).encode(), digest_size=12).hexdigest()
 
 
 @st.cache_resource(show_spinner=False)

@@ -6,6 +6,7 @@ Every widget is bound to the URL under its key; `conv3d_core.spec.ConvSpec.to_qu
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import streamlit as st
@@ -17,7 +18,7 @@ from conv3d_core.engine import DTYPES
 from conv3d_core.kernels import EACH, KERNELS, RANDOM
 from conv3d_core.spec import QUERY_KEYS, Triple
 from conv3d_core.volumes import BUNDLED, DEFAULT_SAMPLE, NORMALISATIONS, Volume
-from pages._ui import cached, frame, session, views
+from pages._ui import cached, frame, session, viewer, views
 
 DEFAULT_LAYER = ConvSpec(1, 8, 3, stride=2, padding=1)
 UPLOAD = "Upload: "
@@ -232,6 +233,22 @@ def ask_selection(output_shape: tuple[int, ...], input_channels: int) -> Selecti
     input_channel = _ask_index(columns[5], "Input channel", input_channels, "ic") if input_channels > 1 else 0
     d, h, w = voxel
     return Selection((d, h, w), channel, input_channel, str(axis))
+
+
+def pin_from_viewer(output_shape: tuple[int, ...]) -> Callable[[], None]:
+    """What moves the sliders to the voxel that was pinned in the viewer."""
+
+    def pin() -> None:
+        voxel = viewer.pinned()
+        # An axis of one output has no slider.
+        moved = [
+            (f"o{letter.lower()}", index)
+            for letter, index, size in zip(AXES, voxel, output_shape[1:4], strict=True)
+            if size > 1
+        ]
+        session.setter(**dict(moved))()
+
+    return pin
 
 
 def ask_range(place: DeltaGenerator) -> str:

@@ -24,6 +24,9 @@ _STYLE = """
 }
 @media (max-width: 640px) {.shape .what {display: none;}}
 .st-key-header {padding-block: .5rem; background-color: inherit;}
+.st-key-viewer_data {display: none;}
+.st-key-maps button {justify-content: flex-start; text-align: left; min-height: 0; padding: .25rem 0 0;}
+.st-key-maps button p {white-space: normal; line-height: 1.25;}
 .st-key-maps img {image-rendering: pixelated; width: 100%;}
 .stButtonGroup button[aria-checked=true], .stButtonGroup button[aria-checked=true] * {color: inherit !important;}
 .legend {display: flex; flex-wrap: wrap; gap: .2rem .7rem; font-size: .8rem; align-items: center;}

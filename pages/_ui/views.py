@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -113,8 +113,15 @@ def scene(info: SceneInfo, key: str, height: int) -> None:
     st.html(f'<div class="legend">tap of kernel plane D{entries}<span>hollow: in the padding</span></div>')
 
 
-def maps(infos: Sequence[MapInfo], names: Sequence[str], label: str, aspect: float, chosen: int) -> Sequence[MapInfo]:
-    """Every channel as a small multiple; those on the page that is shown."""
+def maps(
+    infos: Sequence[MapInfo],
+    names: Sequence[str],
+    label: str,
+    aspect: float,
+    chosen: int,
+    choose: Callable[[int], Callable[[], None]],
+) -> Sequence[MapInfo]:
+    """Every channel as a small multiple, its name a button that chooses it; those on the page that is shown."""
     shown = infos
     if len(infos) > MAPS_A_PAGE:
         pages = -(-len(infos) // MAPS_A_PAGE)
@@ -123,16 +130,18 @@ def maps(infos: Sequence[MapInfo], names: Sequence[str], label: str, aspect: flo
     with st.container(key="maps"):
         grid = st.grid("auto", min_column_width=88, gap="small")
         for info in shown:
-            with grid.cell():
+            with grid.cell(), st.container(gap=None):
                 name = names[info.channel]
                 words = f"Channel {info.channel} {name}, plane {label}, {number(info.low)} to {number(info.high)}"
                 # In the address itself: a file's is gone where the script runs again before the browser has asked.
                 picture = base64.b64encode(tile_png(info, aspect)).decode()
                 st.image(f"data:image/png;base64,{picture}", width="stretch", alt=words)
                 title = f"**{info.channel}** {name}" if info.channel != chosen else f":blue[**{info.channel}** {name}]"
+                key = f"map_{info.channel}"
+                st.button(title, type="tertiary", key=key, on_click=choose(info.channel))
                 span = f"±{number(info.high)}" if info.finite and info.constant is None else ""
                 note = f":orange[{info.note}]" if info.note else ""
-                st.markdown(f"{title}  \n:small[{span} {note}]")
+                st.markdown(f":small[{span} {note}]")
     return shown
 
 

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from streamlit.testing.v1 import AppTest
 
+from pages._ui.viewer import unpack
+
 ROOT = Path(__file__).parents[2]
 VOLUMES = ROOT / "assets" / "volumes"
 
@@ -23,7 +25,7 @@ NUCLEI = "Cell nuclei, fluorescence"  # (31, 61, 57, 1)
 IMPULSE = "Impulse"  # (17, 17, 17, 1)
 RAMP = "Ramp"  # (24, 24, 24, 1)
 
-DRAWN = ["output_D", "output_H", "output_W", "input_D", "input", "scene", "histogram"]
+DRAWN = ["viewer", "scene", "histogram"]
 CALL = "nn.Conv3d(1, 8, kernel_size=3, stride=2, padding=1)"
 
 
@@ -100,11 +102,15 @@ class Explorer:
     @property
     def drawn(self) -> list[str]:
         """Keys of the charts on the page."""
-        keys = ("output_D", "output_H", "output_W", "input_D", "input", "scene", "histogram")
-        return [key for key in keys if self.has(key)]
+        return [key for key in DRAWN if self.has(key)]
 
     def has(self, key: str) -> bool:
         return any(getattr(element, "key", None) == key for element in self.app)
+
+    def message(self, key: str = "viewer") -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
+        """What an element of the viewer was sent: "viewer" itself, "viewer_input" or "viewer_output" its volumes."""
+        (found,) = (element for element in self.app if getattr(element, "key", None) == key)
+        return unpack(found.proto.bytes)
 
     @property
     def errors(self) -> tuple[list[str], list[str]]:

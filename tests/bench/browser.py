@@ -11,25 +11,35 @@ import json
 import statistics
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import Page, sync_playwright
 
+from conv3d_core.shapes import format_bytes
 from tests.browser.conftest import CHROMIUM_FLAGS, Server
-from tests.browser.driver import find_chromium, ready, visit
+from tests.browser.driver import (
+    VIEWER,
+    choose,
+    find_chromium,
+    point_at,
+    ready,
+    set_number,
+    viewer_canvas,
+    viewer_state,
+    visit,
+)
 
 MOVES = 21
+HOVERS = 60
 WANTED_MS = 400
 LABELS = "Output D (depth)", "Output H (height)", "Output W (width)"
 
-# Looks once a frame. A plane is on screen when its graph holds other numbers, or another pin, than before.
+# Looks once a frame. The planes are on screen when the viewer holds another pin than before and has drawn it.
 WATCH = """() => {
-    const numbers = axis => {
-        const graph = document.querySelector(`.st-key-output_${axis} .js-plotly-plot`);
-        return graph && graph._fullData
-            ? graph._fullData.map(t => t.z ? Array.from(t.z[t.z.length >> 1]).join() : `${t.x};${t.y}`).join('|')
-            : '';
+    const all = () => {
+        const {layer, frame} = VIEWER ?? {};
+        return layer && !frame ? layer.pin.join() : '';
     };
-    const all = () => ['D', 'H', 'W'].map(numbers);
     const app = document.querySelector('[data-testid=stApp]');
     let watching = 0;
     const start = (event, finish) => document.addEventListener(event, () => {
@@ -44,9 +54,9 @@ WATCH = """() => {
     window.ran = false;
     new MutationObserver(() => { window.ran ||= app.dataset.testScriptState === 'running'; })
         .observe(app, {attributes: true});
-    start('pointerup', before => all().every((now, i) => now && now !== before[i]));
+    start('pointerup', before => all() && all() !== before);
     start('keydown', () => window.ran && app.dataset.testScriptState === 'notRunning');
-}"""
+}""".replace("VIEWER", VIEWER)
 
 
 def planes_ms(page: Page, number: int) -> float:
@@ -63,6 +73,36 @@ def planes_ms(page: Page, number: int) -> float:
     page.mouse.move(whole["x"] + whole["width"] * (0.35 + 0.3 * number / MOVES), y, steps=4)
     page.mouse.up()
     return _took(page)
+
+
+def hover_ms(page: Page) -> list[float]:
+    """What drawing takes in the page while the mouse wanders over the planes of a 7x7x7 layer."""
+    visit(page, "/?k=7&p=3&s=1")
+    viewer_state(page)
+    viewer_canvas(page, "input", "D").scroll_into_view_if_needed()
+    page.evaluate(f"{VIEWER}.took.splice(0)")
+    for number in range(HOVERS):
+        kind: Literal["input", "output"] = "input" if number % 2 else "output"
+        point_at(page, kind, "D", 20 + number % 70, 15 + number * 7 % 70)
+        viewer_state(page)
+    took: list[float] = page.evaluate(f"{VIEWER}.took")
+    return took
+
+
+def bytes_sent(page: Page, received: list[int]) -> dict[str, int]:
+    """What the server sends: for the first visit, a step of the pin, another padding, another channel."""
+    sent = {}
+    for what, act in (
+        ("first visit", lambda: visit(page, "/?s=2")),
+        ("step of the pin", lambda: page.get_by_role("slider", name=LABELS[0]).press("ArrowRight")),
+        ("another padding", lambda: set_number(page, "padding", 0)),
+        ("another channel", lambda: choose(page, "Output channel", "3")),
+    ):
+        received.clear()
+        act()
+        ready(page)
+        sent[what] = sum(received)
+    return sent
 
 
 def rerun_ms(page: Page) -> float:
@@ -90,13 +130,20 @@ def main() -> None:
             server.wait_until_healthy()
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_FLAGS)
-                page = browser.new_context(base_url=server.url, viewport={"width": 1280, "height": 900}).new_page()
+                page = browser.new_context(base_url=server.url, viewport={"width": 1280, "height": 1400}).new_page()
                 visit(page, "/?s=1")
                 page.evaluate(WATCH)
                 planes_ms(page, MOVES)
                 rerun_ms(page)
                 # In turn, so that both meet the same machine.
                 times = [(planes_ms(page, number), rerun_ms(page)) for number in range(MOVES)]
+                hovers = hover_ms(page)
+                other = browser.new_context(base_url=server.url, viewport={"width": 1280, "height": 1400}).new_page()
+                received: list[int] = []
+                other.on(
+                    "websocket", lambda socket: socket.on("framereceived", lambda frame: received.append(len(frame)))
+                )
+                sent = bytes_sent(other, received)
                 browser.close()
         finally:
             server.stop()
@@ -108,7 +155,18 @@ def main() -> None:
     print(f"slider's release to three new planes: median {planes_median:.0f} ms {spread}")
     print(f"empty rerun of the same page:         median {rerun_median:.0f} ms")
     print(f"ratio {planes_median / rerun_median:.2f}; wanted: planes under {WANTED_MS} ms: {verdict}")
-    found = {"planes_ms": planes, "rerun_ms": reruns, "ratio": planes_median / rerun_median}
+    print(
+        f"a hover, 94 x 116 x 98, k=7:          median {statistics.median(hovers):.1f} ms, at most {max(hovers):.1f} ms"
+    )
+    for what, count in sent.items():
+        print(f"sent for {what + ':':28} {format_bytes(count)}")
+    found = {
+        "planes_ms": planes,
+        "rerun_ms": reruns,
+        "ratio": planes_median / rerun_median,
+        "hover_ms": hovers,
+        "sent_bytes": sent,
+    }
     options.json.write_text(json.dumps(found, indent=1))
     print(f"\n{options.json}")
 

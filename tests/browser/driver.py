@@ -122,6 +122,48 @@ def plot_data(page: Page, key: str) -> list[dict[str, Any]]:
     return traces
 
 
+VIEWER = "[...document.querySelectorAll('.st-key-viewer *')].find(element => element.viewer)?.viewer"
+
+
+def viewer_state(page: Page) -> dict[str, Any]:
+    """What the linked viewer shows: its pin, what it looks at, which planes."""
+    page.wait_for_function(f"{VIEWER}?.indices && !{VIEWER}.frame")
+    state: dict[str, Any] = page.evaluate(f"{VIEWER}.state()")
+    return state
+
+
+def viewer_plane(page: Page, kind: Literal["input", "output"], axis: Literal["D", "H", "W"]) -> list[list[float]]:
+    """The numbers of a plane of the linked viewer, as it shows it, by rows."""
+    viewer_state(page)
+    rows: list[list[float]] = page.evaluate(
+        f"""([kind, across]) => {{
+            const {{plane}} = {VIEWER}.cells[kind][across];
+            return Array.from({{length: plane.rows}}, (_, row) =>
+                Array.from(plane.values.subarray(row * plane.columns, (row + 1) * plane.columns)));
+        }}""",
+        [kind, "DHW".index(axis)],
+    )
+    return rows
+
+
+def viewer_canvas(page: Page, kind: Literal["input", "output"], axis: Literal["D", "H", "W"]) -> Locator:
+    """The canvas of a plane of the linked viewer."""
+    return by_key(page, "viewer").locator(f".cell.{kind}.{axis} canvas")
+
+
+def point_at(page: Page, kind: Literal["input", "output"], axis: Literal["D", "H", "W"], row: int, column: int) -> None:
+    """Put the mouse on a voxel of a plane of the linked viewer."""
+    canvas = viewer_canvas(page, kind, axis)
+    canvas.scroll_into_view_if_needed()
+    x, y = page.evaluate(
+        f"(at) => {VIEWER}.place(...at)",
+        [kind, "DHW".index(axis), row, column],
+    )
+    box = canvas.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + x, box["y"] + y)
+
+
 def screenshot(page: Page, name: str, width: int = 1280, theme: Literal["light", "dark"] = "light") -> Path:
     """A picture of the whole page under ``tests/browser/shots``, which git ignores."""
     before = page.viewport_size

@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import nibabel
@@ -28,7 +28,19 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from conv3d_core import ConvSpec
 from tests.browser.conftest import Faults, Server
-from tests.browser.driver import by_key, call, choose, plot_data, ready, set_number, upload, visit
+from tests.browser.driver import (
+    by_key,
+    call,
+    choose,
+    plot_data,
+    point_at,
+    ready,
+    set_number,
+    upload,
+    viewer_plane,
+    viewer_state,
+    visit,
+)
 
 VOLUMES = Path(__file__).parents[2] / "assets" / "volumes"
 NIFTI = VOLUMES / "mri_nibabel_example4d.nii.gz"
@@ -61,10 +73,9 @@ def query(page: Page) -> dict[str, str]:
     return {key: values[-1] for key, values in parse_qs(urlsplit(page.url).query).items()}
 
 
-def heatmap(page: Page, key: str) -> NDArray[np.float32]:
+def plane(page: Page, kind: Literal["input", "output"], axis: Literal["D", "H", "W"] = "D") -> NDArray[np.float32]:
     """The numbers behind the plane that is drawn."""
-    (trace,) = (trace for trace in plot_data(page, key) if trace["type"] == "heatmap")
-    return np.array(trace["z"], dtype=np.float32)
+    return np.array(viewer_plane(page, kind, axis), dtype=np.float32)
 
 
 def download(page: Page, name: str) -> bytes:
@@ -94,17 +105,16 @@ def test_a_cold_visit_finds_the_first_picture_with_no_click(page: Page) -> None:
         "Output (23, 28, 24) of channel 0 reads 27 voxels: depth 45-47, height 55-57, width 47-49; none in the padding."
     )
     # The brain is in both planes; channel 0 copies every second voxel of the input.
-    brain, copied = heatmap(page, "input"), heatmap(page, "output_D")
+    brain, copied = plane(page, "input"), plane(page, "output")
     assert (brain.shape, copied.shape) == ((116, 98), (58, 49))
     assert np.unique(brain).size > 100
     np.testing.assert_array_equal(copied, brain[::2, ::2])
-    assert [heatmap(page, f"input_{axis}").shape for axis in "DHW"] == [(116, 98), (94, 98), (94, 116)]
-    assert [heatmap(page, f"output_{axis}").shape for axis in "DHW"] == [(58, 49), (47, 49), (47, 58)]
+    assert [plane(page, "input", axis).shape for axis in ("D", "H", "W")] == [(116, 98), (94, 98), (94, 116)]
+    assert [plane(page, "output", axis).shape for axis in ("D", "H", "W")] == [(58, 49), (47, 49), (47, 58)]
     # The three planes meet in the pinned voxel (23, 28, 24).
-    assert copied[28, 24] == heatmap(page, "output_H")[23, 24] == heatmap(page, "output_W")[23, 28]
+    assert copied[28, 24] == plane(page, "output", "H")[23, 24] == plane(page, "output", "W")[23, 28]
     # The pinned voxel is marked on its plane, and its taps stand in the scene.
-    (pin,) = (trace for trace in plot_data(page, "output_D") if trace.get("name") == "pin")
-    assert (pin["y"], pin["x"]) == ([28], [24])
+    assert viewer_state(page)["focus"] == {"kind": "output", "at": [23, 28, 24]}
     assert "mesh3d" in [trace["type"] for trace in plot_data(page, "scene")]
     maps = by_key(page, "maps").locator("img")
     assert maps.count() == 8
@@ -148,13 +158,13 @@ def test_every_parameter_is_typed_and_the_output_shape_read(page: Page) -> None:
     page.get_by_role("button", name="Set in_channels = 1").click()
     answered("nn.Conv3d(1, 3, kernel_size=(1, 5, 4), padding=3, dilation=2, bias=False)", (1, 23, 15, 17, 3))
     ready(page)
-    assert heatmap(page, "output_D").shape == (15, 17)
+    assert plane(page, "output").shape == (15, 17)
     assert shapes(page) == [(1, 17, 17, 17, 1), (1, 23, 15, 17, 3)]
 
 
 def test_an_impossible_kernel_is_explained_the_app_stays_up_and_it_is_undone(page: Page) -> None:
     visit(page, "/?volume=Impulse")
-    before = heatmap(page, "output_D")
+    before = plane(page, "output")
     for number, message in (
         (
             200,
@@ -175,7 +185,7 @@ def test_an_impossible_kernel_is_explained_the_app_stays_up_and_it_is_undone(pag
         assert page.locator(".js-plotly-plot").count() == 0
     set_number(page, "kernel_size", 3)
     assert alerts(page) == []
-    np.testing.assert_array_equal(heatmap(page, "output_D"), before)
+    np.testing.assert_array_equal(plane(page, "output"), before)
 
 
 def test_a_field_never_shows_another_number_than_the_layer_has(page: Page) -> None:
@@ -198,12 +208,12 @@ def test_a_nifti_file_is_uploaded_and_its_planes_are_seen(page: Page) -> None:
     scan = ras[::-1, ::-1].transpose(3, 2, 1, 0)
     assert shapes(page) == [(1, 24, 96, 128, 2), (1, 12, 48, 64, 8)]
     # The middle output (5, 23, 31) has its centre tap on voxel (10, 46, 62).
-    np.testing.assert_array_equal(heatmap(page, "input"), scan[0, 10])
-    np.testing.assert_array_equal(heatmap(page, "input_H"), scan[0, :, 46])
-    np.testing.assert_array_equal(heatmap(page, "input_W"), scan[0, :, :, 62])
-    np.testing.assert_allclose(heatmap(page, "output_D"), scan[:, 10, ::2, ::2].mean(axis=0), rtol=1e-6)
+    np.testing.assert_array_equal(plane(page, "input"), scan[0, 10])
+    np.testing.assert_array_equal(plane(page, "input", "H"), scan[0, :, 46])
+    np.testing.assert_array_equal(plane(page, "input", "W"), scan[0, :, :, 62])
+    np.testing.assert_allclose(plane(page, "output"), scan[:, 10, ::2, ::2].mean(axis=0), rtol=1e-6)
     choose(page, "Input channel", "1")
-    np.testing.assert_array_equal(heatmap(page, "input"), scan[1, 10])
+    np.testing.assert_array_equal(plane(page, "input"), scan[1, 10])
     assert alerts(page) == []
 
 
@@ -214,11 +224,11 @@ def test_a_tiff_stack_is_uploaded_and_its_planes_are_seen_and_a_broken_file_chan
     upload(page, TIFF)
     stack = tifffile.imread(TIFF).astype(np.float32)
     assert shapes(page)[0] == (1, *stack.shape, 1)
-    np.testing.assert_array_equal(heatmap(page, "input"), stack[14])
+    np.testing.assert_array_equal(plane(page, "input"), stack[14])
     by_key(page, "axis").get_by_text("W", exact=True).click()
     ready(page)
-    np.testing.assert_array_equal(heatmap(page, "input"), stack[:, :, 28])
-    np.testing.assert_array_equal(heatmap(page, "output_W"), stack[::2, ::2, 28])
+    np.testing.assert_array_equal(plane(page, "input", "W"), stack[:, :, 28])
+    np.testing.assert_array_equal(plane(page, "output", "W"), stack[::2, ::2, 28])
 
     broken = tmp_path / "b*ro*ken_<i>.tif"
     broken.write_bytes(b"hello")
@@ -226,7 +236,7 @@ def test_a_tiff_stack_is_uploaded_and_its_planes_are_seen_and_a_broken_file_chan
     message = f"file: '{broken.name}' (text) is not a volume format that is read here; "
     assert alerts(page) == [message + "use .npy, .npz, .nii, .nii.gz or .tif."] * 2
     assert shapes(page)[0] == (1, *stack.shape, 1)
-    np.testing.assert_array_equal(heatmap(page, "input"), stack[:, :, 28])
+    np.testing.assert_array_equal(plane(page, "input", "W"), stack[:, :, 28])
 
 
 def test_a_link_is_restored_and_the_address_bar_follows(page: Page) -> None:
@@ -240,7 +250,7 @@ def test_a_link_is_restored_and_the_address_bar_follows(page: Page) -> None:
         "none in the padding."
     )
     expect(page.get_by_role("radio", name="W", exact=True)).to_be_checked()
-    assert heatmap(page, "output_W").shape == (32, 15)
+    assert plane(page, "output", "W").shape == (32, 15)
     assert alerts(page) == []
 
     choose(page, "Weights", "Random")
@@ -250,14 +260,14 @@ def test_a_link_is_restored_and_the_address_bar_follows(page: Page) -> None:
     changed = {"weights": "Random", "seed": "7", "od": "11"}
     assert {key: query(page).get(key) for key in changed} == changed
     assert query(page)["kw"] == "5"
-    shown = (call(page), shapes(page), sentence(page).inner_text(), heatmap(page, "output_D").tolist())
+    shown = (call(page), shapes(page), sentence(page).inner_text(), plane(page, "output").tolist())
     page.get_by_role("tab", name="Code, files, link").click()
     (link,) = (text.strip() for text in page.get_by_test_id("stCode").all_inner_texts() if "://" in text)
     assert urlsplit(link).netloc == urlsplit(page.url).netloc
     assert parse_qs(urlsplit(link).query) == parse_qs(urlsplit(page.url).query), "the link on the page is another"
 
     visit(page, page.url)
-    assert (call(page), shapes(page), sentence(page).inner_text(), heatmap(page, "output_D").tolist()) == shown
+    assert (call(page), shapes(page), sentence(page).inner_text(), plane(page, "output").tolist()) == shown
 
 
 def test_a_bad_value_in_a_link_is_said(page: Page) -> None:
@@ -269,7 +279,7 @@ def test_a_bad_value_in_a_link_is_said(page: Page) -> None:
         "link: weights=<img src=x onerror=alert(1)> cannot be restored here; showing One of each instead.",
     ]
     assert shapes(page)[1] == (1, 9, 9, 9, 8)
-    assert heatmap(page, "output_D").shape == (9, 9)
+    assert plane(page, "output").shape == (9, 9)
 
 
 def test_what_leaves_the_machine_and_what_the_console_says_is_recorded(browser: Browser, server: Server) -> None:
@@ -308,11 +318,11 @@ RECORD = """() => {
     const before = {pictures: pictures(), sentence: text().textContent};
     const look = () => {
         const header = [...document.querySelectorAll('.st-key-header [aria-label^="("]')].at(-1);
-        const graph = document.querySelector('.st-key-output_D .js-plotly-plot');
-        const z = visible(graph) && graph._fullData ? graph._fullData[0].z : null;
+        const host = [...document.querySelectorAll('.st-key-viewer *')].find(element => element.viewer);
+        const plane = host && visible(host) ? host.viewer.cells.output[0].plane : null;
         const state = JSON.stringify({
             header: header ? header.ariaLabel : null,
-            plane: z ? [z.length, z[0].length] : null,
+            plane: plane ? [plane.rows, plane.columns] : null,
             oldPictures: pictures().some(source => before.pictures.includes(source)),
             oldSentence: visible(text()) ? text().textContent === before.sentence : false,
         });
@@ -340,7 +350,7 @@ def test_a_slow_layer_never_leaves_the_old_picture_under_the_new_header(page: Pa
         page.wait_for_timeout(500)
     ready(page)
     assert str(shapes(page)[1]) == new
-    assert heatmap(page, "output_D").shape == (112, 94)
+    assert plane(page, "output").shape == (112, 94)
     seen: list[dict[str, Any]] = [json.loads(state) for state in page.evaluate("seen")]
     under_new = [state for state in seen if state["header"] == new]
     assert [state for state in under_new if state["plane"] == [56, 47]] == []
@@ -409,8 +419,7 @@ def test_the_pin_is_moved_by_keyboard_and_the_sentence_follows(page: Page) -> No
     expect(sentence(page)).to_have_text(
         "Output (5, 4, 0) of channel 0 reads 18 voxels: depth 9-11, height 7-9, width 0-1; 9 taps fall in the padding."
     )
-    (pin,) = (trace for trace in plot_data(page, "output_D") if trace.get("name") == "pin")
-    assert (pin["y"], pin["x"]) == ([4], [0])
+    assert viewer_state(page)["pin"] == [5, 4, 0]
     assert query(page) | {"od": "5", "ow": "0"} == query(page)
 
 
@@ -419,8 +428,8 @@ def test_files_are_downloaded_and_hold_the_value_under_the_cursor(page: Page) ->
     page.get_by_role("tab", name="Code, files, link").click()
     x, y = (np.load(io.BytesIO(download(page, name))) for name in ("input.npy", "output.npy"))
     assert [x.shape, y.shape] == shapes(page)
-    np.testing.assert_array_equal(x[0, 10, ..., 0], heatmap(page, "input"))
-    np.testing.assert_array_equal(y[0, 5, ..., 2], heatmap(page, "output_D"))
+    np.testing.assert_array_equal(x[0, 10, ..., 0], plane(page, "input"))
+    np.testing.assert_array_equal(y[0, 5, ..., 2], plane(page, "output"))
     image = nibabel.Nifti1Image.from_bytes(gzip.decompress(download(page, "output.nii.gz")))
     np.testing.assert_array_equal(image.get_fdata(dtype=np.float32), y[0].transpose(2, 1, 0, 3))
     with Image.open(io.BytesIO(download(page, "maps.png"))) as picture:
@@ -432,16 +441,10 @@ def test_files_are_downloaded_and_hold_the_value_under_the_cursor(page: Page) ->
     assert "mx.random.seed(3)" in program
     assert program.strip() in [text.strip() for text in page.locator("[data-testid=stCode] code").all_inner_texts()]
 
-    plot = by_key(page, "output_D").locator(".nsewdrag").first
-    plot.evaluate("plot => plot.scrollIntoView({block: 'center'})")
-    box = plot.bounding_box()
-    seen = set()
-    for across, down in ((0.7, 0.6), (0.5, 0.4)):
-        page.mouse.move(box["x"] + across * box["width"], box["y"] + down * box["height"], steps=3)
-        label = by_key(page, "output_D").locator(".hovertext")
-        expect(label).to_contain_text(re.compile(r"^D 5, H \d+, W \d+"))
-        place, value = (line.text_content() or "" for line in label.locator("tspan.line").all())
-        d, h, w = (int(number) for number in re.findall(r"\d+", place))
-        assert float(value.replace("\N{MINUS SIGN}", "-")) == pytest.approx(y[0, d, h, w, 2], rel=1e-4)
-        seen.add((h, w))
-    assert len(seen) == 2
+    for h, w in ((30, 40), (12, 9)):
+        point_at(page, "output", "D", h, w)
+        said = by_key(page, "viewer").locator(".sentence")
+        expect(said).to_contain_text(f"Output (5, {h}, {w}) of channel 2 = ")
+        value = re.search(r"= (\S+) ", said.inner_text())
+        assert value is not None
+        assert float(value[1]) == pytest.approx(y[0, 5, h, w, 2], rel=1e-3)

@@ -25,8 +25,6 @@ from conv3d_core.figures.plane import (
     Square,
     aspect_of,
     drawable_taps,
-    input_plane_info,
-    output_plane_info,
     pin_on,
     plane_figure,
     plane_of,
@@ -247,61 +245,6 @@ def test_one_long_row_is_thinned_too() -> None:
     heatmap = plane_figure(plane(values=np.zeros((1, 3_000_000), np.float32)), 300).data[0]
     assert np.shape(heatmap.z) == (1, 1_500_000)
     assert (heatmap.y0, heatmap.dy, heatmap.dx) == (0, 1, 2)
-
-
-def test_an_input_plane_is_cut_through_the_middle_of_the_window() -> None:
-    spec = ConvSpec(2, 1, 3, stride=2, padding=1)
-    array = np.random.default_rng(0).normal(size=(10, 12, 14, 2)).astype(np.float32)
-    pin = (2, 0, 4)
-    found = drawable_taps(spec, pin, (10, 12, 14))
-    region = ((1, 8), (-1, 5), (3, 9))
-    info = input_plane_info(spec, array, 1, pin, found, "D", (-3.0, 2.5), (6.0, 2.0, 1.0), region)
-    np.testing.assert_array_equal(info.values, array[4, :, :, 1])
-    assert (info.title, info.axis, info.index, info.size, info.aspect) == ("Input 1", "D", 4, 10, 2.0)
-    assert (info.low, info.high, info.scope, info.signed) == (-3.0, 2.5, "whole volume", False)
-    assert info.squares == squares_on(found, "D", 4)
-    assert (info.window, info.view, info.kernel_depth) == (((-1, 1), (7, 9)), ((-1, 5), (3, 9)), 3)
-    assert (info.note, info.pin) == ("", None)
-    alone = input_plane_info(ConvSpec(1, 1, 1), array[..., :1], 0, (0, 0, 0), (), "W", (0.0, 1.0), None, title="Scan")
-    assert (alone.title, alone.aspect, alone.view) == ("Scan", 1.0, None)
-
-
-def test_taps_that_are_too_many_are_said_to_be() -> None:
-    spec = ConvSpec(1, 1, 100, padding=99)
-    array = np.zeros((9, 9, 9, 1), np.float32)
-    info = input_plane_info(
-        spec, array, 0, (50, 50, 50), drawable_taps(spec, (50, 50, 50), (9, 9, 9)), "D", (0, 1), None
-    )
-    assert info.note == "1,000,000 taps are too many to draw: only their window is shown"
-    assert info.words.endswith(". 1,000,000 taps are too many to draw: only their window is shown.")
-    few = plane(
-        window=((0, 0), (0, MAX_SQUARES)), squares=tuple(Square(0, i, 0, False) for i in range(MAX_SQUARES + 1))
-    )
-    assert few.note == "1,025 taps on this plane are too many to draw: only their window is shown"
-
-
-def test_nothing_finite_has_no_range() -> None:
-    array = np.full((2, 3, 4, 1), np.nan, np.float32)
-    spec = ConvSpec(1, 1, 1)
-    info = input_plane_info(spec, array, 0, (0, 0, 0), (), "D", value_range(array), None)
-    assert (info.range_text, info.finite) == ("nothing finite", False)
-    assert "W across, nothing finite." in info.words
-    assert len(plane_figure(info, 300).data) == 2
-
-
-def test_an_output_plane_is_as_high_as_its_stride_makes_it() -> None:
-    spec = ConvSpec(1, 2, 3, stride=(1, 2, 3))
-    values = np.arange(12, dtype=np.float32).reshape(3, 4)
-    info = output_plane_info(
-        spec, values, (-11.0, 11.0), "D", (5, 1, 2), 7, (1.0, 1.0, 0.5), "this map", "Output 1 Box"
-    )
-    assert info.values is values
-    assert (info.axis, info.index, info.size, info.pin) == ("D", 5, 7, (1, 2))
-    assert info.aspect == pytest.approx(2 * 1.0 / (3 * 0.5))
-    assert (info.title, info.scope, info.signed) == ("Output 1 Box", "this map", True)
-    assert (info.low, info.high, info.finite) == (-11.0, 11.0, True)
-    unknown = output_plane_info(spec, values, None, "H", (5, 1, 2), 7, None, "all maps", "Output")
-    assert (unknown.aspect, unknown.range_text) == (pytest.approx(1 / 3), "nothing finite")
 
 
 def test_numbers_at_reading_precision() -> None:
