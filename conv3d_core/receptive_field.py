@@ -182,10 +182,7 @@ def describe(spec: ConvSpec, output: Sequence[int], input_size: Sequence[int], c
     'Output (8, 11, 9) of channel 0 reads 27 voxels: depth 15-17, height 21-23, width 17-19; none in the padding.'
     """
     check_output(spec, output, input_size)
-    if not 0 <= channel < spec.out_channels:
-        last = spec.out_channels - 1
-        problem = f"output channel {channel} is not in 0..{last}"
-        raise ShapeError("channel", problem, f"use 0 to {last}", field="channel", value=channel)
+    check_channel(spec, channel)
     # Counted, not listed: a kernel of 500 has 125 million taps.
     hits = [axis.taps_inside(index, size) for axis, index, size in zip(spec.axes, output, input_size, strict=True)]
     inside = math.prod(len(hit) for hit in hits)
@@ -216,6 +213,14 @@ def check_output(spec: ConvSpec, output: Sequence[int], input_size: Sequence[int
                 axis=letter,
                 value=index,
             )
+
+
+def check_channel(spec: ConvSpec, channel: int) -> None:
+    """Raises ShapeError where the layer has no such output channel."""
+    if not 0 <= channel < spec.out_channels:
+        last = spec.out_channels - 1
+        problem = f"output channel {channel} is not in 0..{last}"
+        raise ShapeError("channel", problem, f"use 0 to {last}", value=channel)
 
 
 def _span(indices: range) -> str:

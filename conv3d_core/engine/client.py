@@ -30,7 +30,7 @@ from conv3d_core.engine.slabs import Cut, plane_cut
 from conv3d_core.engine.supervisor import EngineInfo, Supervisor
 from conv3d_core.engine.tiles import Box, whole_box
 from conv3d_core.errors import EngineError, ShapeError, SpecError
-from conv3d_core.receptive_field import check_output
+from conv3d_core.receptive_field import check_channel, check_output
 from conv3d_core.shapes import peak_bytes, weight_bytes
 from conv3d_core.spec import ConvSpec, Triple
 
@@ -404,10 +404,7 @@ class Engine:
         """
         spec.output_shape(input_shape)
         check_output(spec, voxel, input_shape[1:4])
-        if not 0 <= channel < spec.out_channels:
-            last = spec.out_channels - 1
-            problem = f"output channel {channel} is not in 0..{last}"
-            raise ShapeError("channel", problem, f"use 0 to {last}", value=channel)
+        check_channel(spec, channel)
         kernel = self._layer(spec, weight, None).weight[[channel]]
         layer = Layer(replace(spec, out_channels=1, bias=False), kernel, None)
         d, h, w = ((index, index) for index in map(operator.index, voxel))
