@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import streamlit as st
 
 from conv3d_core import ConvSpec
+from conv3d_core.arithmetic import arithmetic
 from conv3d_core.axis import AXES
 from conv3d_core.engine import Job, Planes
 from conv3d_core.figures.channels import ChannelStatistics, planes_statistics
@@ -21,7 +23,7 @@ from conv3d_core.receptive_field import central_voxel, describe, output_spacing
 from conv3d_core.reproduce import reproduction
 from conv3d_core.shapes import macs
 from conv3d_core.spec import Shape
-from pages._ui import cached, controls, downloads, frame, head, progress, session, viewer, views
+from pages._ui import arithmetic_view, cached, controls, downloads, frame, head, progress, session, viewer, views
 from pages._ui.cached import Floats, Run
 
 
@@ -89,6 +91,18 @@ def show_maps(
     return sheet
 
 
+def show_sum(run: Run, selection: controls.Selection, planes: Planes) -> None:
+    """The products behind the pinned output voxel, and MLX's value of it."""
+    products = math.prod(run.spec.weight_shape[1:])
+    if products > arithmetic_view.MAX_PRODUCTS:
+        arithmetic_view.too_many(products)
+        return
+    _, weight, bias = cached.arrays(run)
+    found = arithmetic(run.spec, run.volume.array, weight, bias, selection.voxel, selection.channel)
+    _, h, w = selection.voxel
+    arithmetic_view.show(found, float(planes[0][h, w, selection.channel]), run.dtype)
+
+
 def show_details(
     run: Run,
     selection: controls.Selection,
@@ -97,11 +111,15 @@ def show_details(
     statistics: Sequence[ChannelStatistics],
     names: Sequence[str],
     sheet: Callable[[], bytes],
+    planes: Planes,
 ) -> None:
     """Where the numbers come from, and what can be taken away."""
     input_shape = (1, *run.volume.shape)
     info = cached.engine().info
-    shape, cost, channels, away = st.tabs(["Output size", "Cost", "Channels", "Code, files, link"])
+    tabs = ["Arithmetic", "Output size", "Cost", "Channels", "Code, files, link"]
+    sum_, shape, cost, channels, away = st.tabs(tabs)
+    with sum_:
+        show_sum(run, selection, planes)
     with shape:
         views.sizes(run.spec, input_shape)
     with cost:
@@ -161,7 +179,7 @@ def show(run: Run, output_shape: Shape, selection: controls.Selection, job: Job 
         sheet = show_maps(run, selection, infos[selection.axis], size, names)
     with left:
         views.scene(scene, "scene", height=320)
-    show_details(run, selection, job, output, statistics, names, sheet)
+    show_details(run, selection, job, output, statistics, names, sheet, planes)
 
 
 page = head.begin("explorer")
