@@ -10,14 +10,20 @@ from conv3d_core import ConvSpec, ShapeError, SpecError
 from conv3d_core.axis import Axis
 from conv3d_core.kernels import factors
 from conv3d_core.receptive_field import (
+    MAX_FOLLOWED,
     central_voxel,
+    central_voxel_of,
     check_output,
+    coverage,
     describe,
+    describe_coverage,
+    describe_window,
     output_spacing,
     readers,
     receptive_field,
     taps,
     unread_voxels,
+    voxels_inside,
 )
 from conv3d_core.spec import Shape, Triple
 from tests.core.strategies import axes, layers_and_inputs, specs
@@ -164,6 +170,76 @@ def test_unread_voxels_by_hand(spec: ConvSpec, size: Triple, unread: int) -> Non
     assert unread_voxels(spec, size) == unread
 
 
+# --- coverage -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layers", "size", "unreached", "least", "most"),
+    [
+        ([ConvSpec(1, 1, 2, stride=3)], (8, 8, 8), 296, 1, 1),  # 512 - 6^3
+        ([ConvSpec(1, 1, 3, stride=2)], (10, 10, 10), 271, 1, 8),  # 1000 - 9^3
+        ([ConvSpec(1, 1, 3)], (5, 5, 5), 0, 1, 27),
+        ([ConvSpec(1, 1, 3)] * 2, (9, 9, 9), 0, 1, 125),  # as one layer of 5
+        ([ConvSpec(1, 1, 2, stride=3), ConvSpec(1, 1, 1, stride=2)], (11, 11, 11), 1331 - 64, 1, 1),
+        ([ConvSpec(1, 1, 1), ConvSpec(1, 1, 2, stride=3)], (8, 8, 8), 296, 1, 1),
+        ([ConvSpec(1, 1, 1, padding=5)], (1, 1, 1), 0, 1, 1),
+        ([ConvSpec(1, 1, 1, padding=5, stride=3)], (1, 1, 1), 1, 0, 0),  # outputs at -5, -2, 1, 4
+    ],
+)
+def test_coverage_by_hand(layers: list[ConvSpec], size: Triple, unreached: int, least: int, most: int) -> None:
+    found = coverage(layers, size)
+    assert (found.unreached, found.least, found.most) == (unreached, least, most)
+    assert found.voxels == size[0] ** 3
+
+
+def test_padding_between_two_layers_is_no_way() -> None:
+    # The second layer's outputs 0 and 4 lie on the first one's padding: they reach nothing.
+    layers = along_depth(Axis(1), Axis(1, padding=1))
+    assert coverage(layers, (3, 1, 1)).along[0] == [1, 1, 1]
+    # One layer of the same window would give the two ends more than one output each.
+    assert coverage(along_depth(Axis(3, padding=2)), (3, 1, 1)).along[0] == [3, 3, 3]
+    assert coverage(along_depth(Axis(1), Axis(3, padding=1)), (3, 1, 1)).along[0] == [2, 3, 2]
+
+
+@given(st.lists(axes(), min_size=1, max_size=3), st.integers(1, 7))
+def test_coverage_counts_the_outputs_that_a_chain_of_taps_leads_to(layers: list[Axis], size: int) -> None:
+    sizes = [size]
+    for layer in layers:
+        sizes.append(layer.output_size(sizes[-1]))
+    reached = {output: {output} for output in range(sizes[-1])}
+    for layer, before in zip(reversed(layers), reversed(sizes[:-1]), strict=True):
+        reached = {
+            output: {index for position in at for index in layer.taps(position) if 0 <= index < before}
+            for output, at in reached.items()
+        }
+    counts = [sum(index in at for at in reached.values()) for index in range(size)]
+    assert coverage(along_depth(*layers), (size, 1, 1)).along[0] == counts
+
+
+@given(layers_and_inputs())
+def test_coverage_of_one_layer_is_its_readers(layer: tuple[ConvSpec, Shape]) -> None:
+    spec, (_, d, h, w, _) = layer
+    found = coverage([spec], (d, h, w))
+    assert found.unreached == unread_voxels(spec, (d, h, w))
+    for voxel in voxels((d, h, w))[::5]:
+        assert found.at(voxel) == len(readers(spec, voxel, (d, h, w)))
+
+
+def test_an_axis_too_long_to_follow() -> None:
+    long = ConvSpec(1, 1, 1, padding=10**8)
+    assert coverage([long], (4, 4, 4)).most == 1, "one layer is solved, not followed"
+    with pytest.raises(ShapeError) as caught:
+        coverage([long, ConvSpec(1, 1, 1)], (4, 4, 4))
+    assert str(caught.value) == (
+        "depth: 200,000,004 positions in a layer are too many to follow through a stack; use a smaller padding or "
+        f"volume, to stay at or below {MAX_FOLLOWED:,}, or look at the first layer alone."
+    )
+    assert (caught.value.field, caught.value.axis) == ("coverage", "D")
+
+
+# --- who does not exist ---------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("ask", [taps, describe, check_output])
 def test_an_output_that_does_not_exist(ask) -> None:  # type: ignore[no-untyped-def]
     spec = ConvSpec(1, 1, 3)
@@ -281,3 +357,53 @@ def test_the_sentence_counts_the_taps(layer: tuple[ConvSpec, Shape], data: st.Da
 def test_a_channel_that_does_not_exist(channel: int) -> None:
     with pytest.raises(ShapeError, match=rf"^channel: output channel {channel} is not in 0\.\.7; use 0 to 7\.$"):
         describe(LAYER, (0, 0, 0), (9, 9, 9), channel)
+
+
+@pytest.mark.parametrize(
+    ("window", "spacing", "sentence"),
+    [
+        (
+            ((1, 3), (1, 3), (1, 3)), None,
+            "The window spans 3 x 3 x 3 voxels: depth 1 to 3, height 1 to 3, width 1 to 3; none of it in the padding.",
+        ),
+        (
+            ((0, 0), (-2, 3), (6, 9)), (2.0, 0.5, 1.25),
+            "The window spans 1 x 6 x 4 voxels (2 x 3 x 5 mm): depth 0, height -2 to 3, width 6 to 9; "
+            "16 of 24 positions (66.7 %) lie in the padding.",
+        ),
+        (
+            ((-1, 0), (0, 0), (0, 0)), None,
+            "The window spans 2 x 1 x 1 voxels: depth -1 to 0, height 0, width 0; "
+            "1 of 2 positions (50 %) lies in the padding.",
+        ),
+    ],
+)  # fmt: skip
+def test_sentences_on_windows(window, spacing, sentence: str) -> None:  # type: ignore[no-untyped-def]
+    assert describe_window(window, (8, 8, 8), spacing) == sentence
+
+
+def test_a_window_in_the_padding_alone() -> None:
+    window = ((-5, -3), (0, 2), (9, 12))
+    assert voxels_inside(window, (8, 8, 8)) == 0
+    assert central_voxel_of(window, (8, 8, 8)) == (0, 1, 7)
+    assert "36 of 36 positions (100 %) lie in the padding." in describe_window(window, (8, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("layers", "of_stack", "sentence"),
+    [
+        ([ConvSpec(1, 1, 2, stride=3)], False,
+         "The layer never reads 296 of 512 voxels (57.8 %); each of the others is read by 1 output."
+         " Voxel (2, 0, 0) is read by none."),
+        ([ConvSpec(1, 1, 3, padding=1)], True,
+         "The first layer alone reads all 512 voxels; each is read by 8 to 27 outputs."
+         " Voxel (2, 0, 0) is read by 12 outputs."),
+        ([ConvSpec(1, 1, 2, stride=2)] * 2, True,
+         "The stack of 2 layers reaches all 512 voxels; each is reached by 1 output."
+         " Voxel (2, 0, 0) is reached by 1 output."),
+        ([ConvSpec(1, 1, 1, stride=20, padding=5)], False,
+         "The layer reads no voxel at all: every tap falls in the padding."),
+    ],
+)  # fmt: skip
+def test_sentences_on_coverage(layers: list[ConvSpec], of_stack: bool, sentence: str) -> None:
+    assert describe_coverage(coverage(layers, (8, 8, 8)), (2, 0, 0), len(layers), of_stack) == sentence
