@@ -30,9 +30,10 @@ from conv3d_core.engine.slabs import Cut, plane_cut
 from conv3d_core.engine.supervisor import EngineInfo, Supervisor
 from conv3d_core.engine.tiles import Box, whole_box
 from conv3d_core.errors import EngineError, ShapeError, SpecError
-from conv3d_core.receptive_field import check_channel, check_output
+from conv3d_core.receptive_field import check_channel, check_output, receptive_field
 from conv3d_core.shapes import peak_bytes, weight_bytes
 from conv3d_core.spec import ConvSpec, Triple
+from conv3d_core.stack import stack_shapes
 
 DEVICES = ("auto", "gpu", "cpu")
 DEFAULT_SEED = 0
@@ -402,13 +403,55 @@ class Engine:
 
         Source: Luo et al. 2016, "Understanding the effective receptive field in deep convolutional neural networks".
         """
-        spec.output_shape(input_shape)
-        check_output(spec, voxel, input_shape[1:4])
-        check_channel(spec, channel)
-        kernel = self._layer(spec, weight, None).weight[[channel]]
-        layer = Layer(replace(spec, out_channels=1, bias=False), kernel, None)
+        return self.stack_gradient([spec], input_shape, voxel, channel, [weight])
+
+    def stack_gradient(
+        self,
+        specs: Sequence[ConvSpec],
+        input_shape: Sequence[int],
+        voxel: Sequence[int],
+        channel: int = 0,
+        weights: Sequence[ArrayLike | None] | None = None,
+    ) -> Gradient:
+        """As `voxel_gradient`, of an output voxel of the last of several layers, with respect to the first one's input.
+
+        The chain rule, layer by layer from the last one back: each by ``mx.grad``, of its outputs times what the
+        layers behind it answer to them. Nothing stands between the layers, so the whole is linear, too.
+
+        Args:
+            specs: the layers.
+            input_shape: (N, D, H, W, C) of the first.
+            voxel: (d, h, w) of the last one's output; channel: which of its channels.
+            weights: of each layer, (O, KD, KH, KW, I) or None for its initial weight with seed 0; None for all so.
+
+        Raises:
+            SpecError: no layer, or a layer that does not take its predecessor's channels.
+            ShapeError: the input, an output or a weight does not fit a layer, or there is no such output voxel or
+                channel.
+            EngineError: as in `run`; what all layers need is known before the first is computed.
+        """
+        receptive_field(specs)
+        shapes = [tuple(input_shape), *stack_shapes(specs, input_shape)]
+        check_output(specs[-1], voxel, shapes[-2][1:4])
+        check_channel(specs[-1], channel)
         d, h, w = ((index, index) for index in map(operator.index, voxel))
-        return self._dispatcher.gradient(layer, _sizes(input_shape), (d, h, w))
+        box: Box = (d, h, w)
+        plans = []
+        for number, spec, shape in zip(range(len(specs), 0, -1), reversed(specs), reversed(shapes[:-1]), strict=True):
+            # Of the last layer one channel is asked for, and it alone is computed.
+            single = replace(spec, out_channels=spec.out_channels if number < len(specs) else 1, bias=False)
+            plan = self._dispatcher.plan_gradient(single, _sizes(shape), box)
+            refuse_beyond_budget(plan.need, f"the {plan.words}")
+            plans.append(plan)
+            box = plan.window
+        given = [None] * len(specs) if weights is None else weights
+        found: Gradient | None = None
+        for plan, spec, weight in zip(plans, reversed(specs), reversed(given), strict=True):
+            kernel = self._layer(spec, weight, None).weight
+            layer = Layer(plan.spec, kernel if found else kernel[[channel]], None)
+            found = self._dispatcher.gradient(plan, layer, found.values if found else None)
+        assert found  # there is at least one layer
+        return found
 
     def read_counts(self, spec: ConvSpec, input_shape: Sequence[int]) -> Floats:
         """How many outputs read each input voxel: (D, H, W) float32, 0 where none does.
@@ -426,7 +469,9 @@ class Engine:
         outputs = whole_box(spec.output_shape(input_shape)[1:4])
         single = replace(spec, in_channels=1, out_channels=1, bias=False)
         layer = Layer(single, np.ones(single.weight_shape, np.float32), None)
-        found = self._dispatcher.gradient(layer, _sizes(input_shape), outputs)
+        plan = self._dispatcher.plan_gradient(single, _sizes(input_shape), outputs)
+        refuse_beyond_budget(plan.need, f"the {plan.words}")
+        found = self._dispatcher.gradient(plan, layer)
         counts = np.zeros(_sizes(input_shape), np.float32)
         counts[tuple(slice(first, last + 1) for first, last in found.window)] = found.values[..., 0]
         return counts

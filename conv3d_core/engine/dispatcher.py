@@ -13,7 +13,7 @@ from cachetools import LRUCache
 
 from conv3d_core.engine.blocks import Stored
 from conv3d_core.engine.jobs import Job, Step, Work
-from conv3d_core.engine.memory import Need, Part, grain_for, need_of, refuse_beyond_budget
+from conv3d_core.engine.memory import Need, Part, grain_for, need_of
 from conv3d_core.engine.operands import Floats, Given, as_float32, digest_of
 from conv3d_core.engine.recycler import Recycler
 from conv3d_core.engine.requests import Source, Target, Weights, box_steps, gradient_steps, source_of
@@ -24,6 +24,7 @@ from conv3d_core.shapes import FLOAT32_BYTES
 from conv3d_core.spec import ConvSpec, Triple
 
 WHOLE: Cut = (None, None, None)
+NOTHING: Box = ((0, -1), (0, -1), (0, -1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +73,20 @@ class Plan(NamedTuple):
         return whole if not self.urgent else f"{len(self.wanted)} part{'s' * (len(self.wanted) > 1)} of {whole}"
 
 
+class GradientPlan(NamedTuple):
+    """The gradient of a box of a layer's outputs: over which part of its input, and what that needs."""
+
+    spec: ConvSpec
+    box: Box
+    window: Box
+    need: Need
+
+    @property
+    def words(self) -> str:
+        """What it is, for people."""
+        return f"gradient of {self.spec.to_mlx()}"
+
+
 class Dispatcher:
     """Makes work of requests for the worker of a supervisor, and remembers so many bytes of what comes of it."""
 
@@ -101,25 +116,34 @@ class Dispatcher:
         job = schedule.join((key, plan.wanted), session) if key else None
         return job or schedule.submit(self._work(plan, layer, given.digest, key), session)
 
-    def gradient(self, layer: Layer, input_sizes: Triple, box: Box) -> Gradient:
-        """The gradient of the sum of a box of outputs with respect to an input of (D, H, W)."""
-        spec = layer.spec
+    def plan_gradient(self, spec: ConvSpec, input_sizes: Triple, box: Box) -> GradientPlan:
+        """The gradient of a box of outputs, each times a factor, with respect to an input of (D, H, W)."""
+        if not _count(box):
+            return GradientPlan(spec, box, NOTHING, Need())
         reached = [axis.window(*span) for axis, span in zip(spec.axes, box, strict=True)]
         d, h, w = (_inside(span, size) for span, size in zip(reached, input_sizes, strict=True))
-        values = np.zeros((*box_sizes((d, h, w)), spec.in_channels), np.float32)
+        part, grain = Part(spec, box_sizes(box)), grain_for(self._supervisor.device)
+        # What is found, and the factors: those are as many as the outputs.
+        values = (_count((d, h, w)) * spec.in_channels + _count(box) * spec.out_channels) * FLOAT32_BYTES
+        need = need_of(values, [part], grain, self._supervisor.lanes, gradient_cost)
+        return GradientPlan(spec, box, (d, h, w), need)
+
+    def gradient(self, plan: GradientPlan, layer: Layer, factors: Floats | None = None) -> Gradient:
+        """What was planned, with the factors (d, h, w, O) of the outputs, or None for ones."""
+        values = np.zeros((*box_sizes(plan.window), plan.spec.in_channels), np.float32)
         if values.size:
-            part, grain = Part(spec, box_sizes(box)), grain_for(self._supervisor.device)
-            need = need_of(values.nbytes, [part], grain, self._supervisor.lanes, gradient_cost)
-            words = f"gradient of {spec.to_mlx()}"
-            refuse_beyond_budget(need, f"the {words}")
-            weight = self._put_weight(layer)
-            steps = gradient_steps(spec, box, need.tilings[0].sizes, weight, values, (d, h, w))
-            work = Work(words, steps, _count(box), lambda _: None, urgent=True, nbytes=need.total, stored=(weight,))
+            store = self._supervisor.store
+            weight, by = self._put_weight(layer), None if factors is None else store.put(factors)
+            stored = (weight,) if by is None else (weight, by)
+            steps = gradient_steps(plan.spec, plan.box, plan.need.tilings[0].sizes, weight, by, values, plan.window)
+            nbytes = plan.need.total
+            work = Work(plan.words, steps, _count(plan.box), lambda _: None, urgent=True, nbytes=nbytes, stored=stored)
             if work.has_step:
                 self._await(work)
             else:  # each tile lies in the padding, on one side of the input or the other
-                self._supervisor.store.unpin(weight)
-        return Gradient(values, (d, h, w))
+                for each in stored:
+                    store.unpin(each)
+        return Gradient(values, plan.window)
 
     def raw_times_ms(self, layer: Layer, given: Given, need: Need, repeats: int) -> list[float]:
         """Times of MLX's own layer on the whole input."""

@@ -111,7 +111,9 @@ def compute_box(
         out[...] = evaluate(layers.get(cut, weights), slab)
 
 
-def gradient_box(layers: Layers, spec: ConvSpec, sizes: Triple, weights: Weights) -> Floats:
+def gradient_box(
+    layers: Layers, spec: ConvSpec, sizes: Triple, weights: Weights, factors: Floats | None = None
+) -> Floats:
     """MLX's gradient of the sum of a box of outputs with respect to the slab that it reads, its padding included.
 
     Args:
@@ -119,6 +121,7 @@ def gradient_box(layers: Layers, spec: ConvSpec, sizes: Triple, weights: Weights
         spec: the layer.
         sizes: outputs of the box along D, H, W.
         weights: of the layer.
+        factors: (d, h, w, O), what each output is multiplied with before they are summed; None for ones.
 
     Returns:
         (d, h, w, C) float32.
@@ -126,9 +129,10 @@ def gradient_box(layers: Layers, spec: ConvSpec, sizes: Triple, weights: Weights
     import mlx.core as mx
 
     layer = layers.get(replace(spec, padding=(0, 0, 0)), weights)
+    by = 1 if factors is None else mx.array(factors[None])
     reached = (axis.window(0, size - 1) for axis, size in zip(spec.axes, sizes, strict=True))
     slab = mx.zeros((1, *(last - first + 1 for first, last in reached), spec.in_channels))
-    gradient = mx.grad(lambda x: layer(x).sum())(slab)
+    gradient = mx.grad(lambda x: (layer(x) * by).sum())(slab)
     mx.eval(gradient)
     found: Floats = np.array(gradient)[0]
     return found

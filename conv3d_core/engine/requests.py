@@ -86,7 +86,7 @@ def box_steps(targets: Sequence[Target], weights: Weights) -> Iterator[Step]:
 
 
 def gradient_steps(
-    spec: ConvSpec, box: Box, tile: Triple, weight: Stored, gradient: Floats, window: Box
+    spec: ConvSpec, box: Box, tile: Triple, weight: Stored, factors: Stored | None, gradient: Floats, window: Box
 ) -> Iterator[Step]:
     """The tiles of a box of outputs, whose gradients add up.
 
@@ -95,6 +95,7 @@ def gradient_steps(
         box: the outputs.
         tile: outputs of a tile.
         weight: of the layer.
+        factors: what each output of the box counts, (d, h, w, O); None for once.
         gradient: zeros (d, h, w, C), over the window.
         window: the part of the input that is wanted.
     """
@@ -104,8 +105,15 @@ def gradient_steps(
         inside = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(slab, window, strict=True)]
         if any(last < first for first, last in inside):
             continue  # nothing but padding
-        # The layer is linear: where the box lies does not matter, only how large it is.
-        arguments = {"spec": spec, "sizes": box_sizes(part), "weight": weight.reference}
+        # The layer is linear: where the box lies matters to its factors alone.
+        d, h, w = (first - origin for (first, _), (origin, _) in zip(part, box, strict=True))
+        arguments = {
+            "spec": spec,
+            "sizes": box_sizes(part),
+            "weight": weight.reference,
+            "factors": factors.reference if factors else None,
+            "at": (d, h, w),
+        }
         reply_bytes = math.prod(last - first + 1 for first, last in slab) * spec.in_channels * FLOAT32_BYTES
         accept = _add(gradient, _inside(inside, window), _inside(inside, slab), lock)
         yield Step("gradient", arguments, reply_bytes, math.prod(box_sizes(part)), accept)

@@ -146,10 +146,17 @@ class Operations:
             layer.compute_box(self._layers, spec, whole, box, weights, place, split)
         return answers.shape
 
-    def gradient(self, spec: ConvSpec, sizes: Triple, weight: Reference, out: int) -> tuple[int, ...]:
-        """The gradient of the sum of a box of outputs with respect to its slab into the block ``out``; its shape."""
+    def gradient(
+        self, spec: ConvSpec, sizes: Triple, weight: Reference, factors: Reference | None, at: Triple, out: int
+    ) -> tuple[int, ...]:
+        """The gradient of the sum of a box of outputs with respect to its slab into the block ``out``; its shape.
+
+        With factors, each output is multiplied with its own: those of the box begin at that place among them.
+        """
         weights = layer.Weights(weight[0], self._array(weight), None, "float32")
-        found = layer.gradient_box(self._layers, spec, sizes, weights)
+        box = tuple(slice(first, first + size) for first, size in zip(at, sizes, strict=True))
+        by = None if factors is None else self._array(factors)[box]
+        found = layer.gradient_box(self._layers, spec, sizes, weights, by)
         self._array((out, found.shape))[...] = found
         return found.shape
 
