@@ -13,6 +13,7 @@ st.set_page_config(
 st.navigation(
     [
         st.Page("pages/explorer.py", title="Explorer", default=True),
+        st.Page("pages/receptive_field.py", title="Receptive field"),
         st.Page("pages/device.py", title="Device"),
     ],
     position="top",

@@ -17,11 +17,13 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from conv3d_core import ConvSpec, VolumeError
+from conv3d_core.effective_field import strength_of
 from conv3d_core.engine import Content, Engine, Job, Planes
 from conv3d_core.figures.channels import ChannelStatistics, HistogramInfo, channel_statistics, histogram_info
 from conv3d_core.figures.palette import value_range
 from conv3d_core.kernels import RANDOM, kernel_weights
-from conv3d_core.spec import Triple
+from conv3d_core.spec import Shape, Triple
+from conv3d_core.stack import MAX_LAYERS
 from conv3d_core.volumes import Volume, crop, load_sample, normalise, read_volume, remap, select_channel
 from pages._ui import session
 
@@ -149,6 +151,26 @@ def weights(spec: ConvSpec, source: str, seed: int) -> tuple[Floats, Floats | No
 def _leaving(identity: str) -> Callable[[], None]:
     """What is done when this visitor goes: nobody waits for the volumes that were asked for."""
     return partial(engine().leave, identity)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def gradient_strength(specs: tuple[ConvSpec, ...], input_shape: Shape, voxel: Triple, source: str, seed: int) -> Floats:
+    """How an output voxel of channel 0 of a stack answers to its window, see `strength_of`.
+
+    Args:
+        specs: the layers.
+        input_shape: (1, D, H, W, C) of the first.
+        voxel: (d, h, w) of the last one's output.
+        source: "random" or a named kernel, of every layer.
+        seed: of the random ones: every layer's draw is its own.
+
+    Raises:
+        SpecError: the named kernel does not exist at this size.
+        ShapeError: the input does not fit the layers.
+        EngineError: the engine could not compute it.
+    """
+    given = [weights(spec, source, seed * MAX_LAYERS + number)[0] for number, spec in enumerate(specs)]
+    return strength_of(engine().stack_gradient(specs, input_shape, voxel, 0, given).values)
 
 
 def whole(run: Run) -> Job:

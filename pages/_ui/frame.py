@@ -32,6 +32,9 @@ _STYLE = """
 .legend {display: flex; flex-wrap: wrap; gap: .2rem .7rem; font-size: .8rem; align-items: center;}
 .legend i {display: inline-block; width: .7rem; height: .7rem; border-radius: 2px; margin-right: .25rem;}
 [data-testid=stMainBlockContainer] {padding-inline: clamp(1rem, 2.5vw, 3rem);}
+/* Columns that stay side by side on a narrow screen: their fields shrink and nothing is cut off. */
+.st-key-layers [data-testid=stColumn] {min-width: 0;}
+.st-key-layers label p {font-size: .8rem; white-space: nowrap;}
 .plane {display: flex; justify-content: space-between; gap: .5rem; white-space: nowrap;}
 .plane b {overflow: hidden; text-overflow: ellipsis;}
 .range {display: flex; align-items: center; gap: .4rem; font-size: .8rem;}

@@ -145,6 +145,17 @@ def put(key: str, value: Any) -> None:
     st.session_state[key] = value
 
 
+def show(key: str, value: Any) -> None:
+    """Let a widget that is not in the address show a value; call before it is drawn."""
+    if st.session_state.get(key) != value:
+        st.session_state[key] = value
+
+
+def value(key: str) -> Any:
+    """What a widget shows."""
+    return st.session_state[key]
+
+
 def upload() -> Volume | None:
     """The last volume that was uploaded and could be read."""
     volume: Volume | None = st.session_state.get(_UPLOAD)
