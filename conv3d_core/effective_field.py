@@ -111,20 +111,25 @@ def effective_field(
 
 
 def gradient_macs(specs: Sequence[ConvSpec], input_shape: Sequence[int]) -> int:
-    """Multiply-accumulates of the gradient of one output voxel of a stack, at most: outputs times weights, per layer.
+    """Multiply-accumulates of the gradient of one output voxel of a stack, at most.
+
+    Per layer MLX lays every weight on each voxel that the outputs reach, padding included; of the last layer one
+    channel's.
 
     Raises:
         ShapeError: an output does not fit the layer behind it.
 
     >>> gradient_macs([ConvSpec(1, 1, 3), ConvSpec(1, 1, 3)], (1, 9, 9, 9, 1))
-    756
+    4104
     """
     total = 0
     outputs = [1, 1, 1]
     for spec, shape in zip(
         reversed(specs), [*reversed(stack_shapes(specs, input_shape)[:-1]), input_shape], strict=True
     ):
-        total += math.prod(outputs) * math.prod(spec.weight_shape)
+        channels = 1 if spec is specs[-1] and not total else spec.out_channels
         reached = [axis.window(0, count - 1) for axis, count in zip(spec.axes, outputs, strict=True)]
+        positions = math.prod(last - first + 1 for first, last in reached)
+        total += positions * math.prod(spec.kernel_size) * spec.in_channels * channels
         outputs = [min(last - first + 1, size) for (first, last), size in zip(reached, shape[1:4], strict=True)]
     return total

@@ -26,6 +26,9 @@ from conv3d_core.stack import stack_shapes
 from conv3d_core.volumes import Volume
 from pages._ui import cached, frame, head, reach_views, session, stack_controls, views
 
+# Up to here a gradient is taken without asking: some seconds on two cores.
+MOST_MACS = 2**32
+
 
 def show_window(volume: Volume, window: Window, unit: Triple, layer: int) -> None:
     """Where the window of the chosen output lies on the volume."""
@@ -53,16 +56,18 @@ def show_effective(volume: Volume, specs: tuple[ConvSpec, ...], unit: Triple, wi
     st.subheader("Effective receptive field: what the output answers to")
     weighting = stack_controls.ask_weighting()
     input_shape = (1, *volume.shape)
+    work = gradient_macs(specs, input_shape)
+    if work * len(weighting.seeds) > MOST_MACS and not stack_controls.ask_patience(
+        f"{len(weighting.seeds)} times {count(work)} multiply-accumulates take a while."
+    ):
+        return
     place = st.container()
     line = st.empty()
     strengths = []
     for number, seed in enumerate(weighting.seeds):
         # Between two gradients a newer wish takes over: Streamlit ends the script where it shows something.
         if len(weighting.seeds) > 1:
-            work = count(gradient_macs(specs, input_shape))
-            line.progress(
-                number / len(weighting.seeds), text=f"mx.grad, draw {number + 1}: {work} multiply-accumulates"
-            )
+            line.progress(number / len(weighting.seeds), text=f"mx.grad, draw {number + 1} of {len(weighting.seeds)}")
         strengths.append(cached.gradient_strength(specs, input_shape, unit, weighting.source, seed))
     line.empty()
     field = effective_field(strengths, window, volume.shape[:3])

@@ -13,7 +13,7 @@ from cachetools import LRUCache
 
 from conv3d_core.engine.blocks import Stored
 from conv3d_core.engine.jobs import Job, Step, Work
-from conv3d_core.engine.memory import Need, Part, grain_for, need_of
+from conv3d_core.engine.memory import Need, Part, gradient_grain, grain_for, need_of
 from conv3d_core.engine.operands import Floats, Given, as_float32, digest_of
 from conv3d_core.engine.recycler import Recycler
 from conv3d_core.engine.requests import Source, Target, Weights, box_steps, gradient_steps, source_of
@@ -122,7 +122,7 @@ class Dispatcher:
             return GradientPlan(spec, box, NOTHING, Need())
         reached = [axis.window(*span) for axis, span in zip(spec.axes, box, strict=True)]
         d, h, w = (_inside(span, size) for span, size in zip(reached, input_sizes, strict=True))
-        part, grain = Part(spec, box_sizes(box)), grain_for(self._supervisor.device)
+        part, grain = Part(spec, box_sizes(box)), gradient_grain(self._supervisor.device)
         # What is found, and the factors: those are as many as the outputs.
         values = (_count((d, h, w)) * spec.in_channels + _count(box) * spec.out_channels) * FLOAT32_BYTES
         need = need_of(values, [part], grain, self._supervisor.lanes, gradient_cost)

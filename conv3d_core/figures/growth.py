@@ -140,7 +140,8 @@ def growth_figure(info: GrowthInfo, height: int) -> go.Figure:
             "rangemode": "tozero",
             "gridcolor": "rgba(133,144,160,0.25)",
             "zerolinecolor": LINE,
-            "nticks": 5,
+            # Voxels are whole.
+            **({"dtick": 1} if max(max(sizes) for _, sizes in series) < 5 else {"nticks": 5}),
         },
         "showlegend": len(series) > 1,
         "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "xanchor": "left"},

@@ -77,7 +77,9 @@ def coverage(found: Coverage, planes: Sequence[PlaneInfo]) -> None:
         least, most = legend.counts
         bar = f"linear-gradient(to right, {', '.join(legend.colours)})"
         entries = f'<span class="range">{least:,}<i style="background: {bar}; width: 6rem"></i>{most:,}</span>'
-    none = f'<span><i style="background: {UNREACHED}"></i>no output</span>'
+    none = ""
+    if legend.unreached:
+        none = f'<span><i style="background: {UNREACHED}"></i>no output: {legend.unreached:,} voxels</span>'
     st.html(f'<div class="legend">outputs that reach a voxel{entries}{none}</div>')
     for column, info in zip(st.columns(3), planes, strict=True):
         with column:
@@ -107,8 +109,8 @@ def weights_note(random: bool, seeds: Sequence[int]) -> None:
         what = f"Random weights are those with which nn.Conv3d starts ({drawn}): a network before any training."
     else:
         what = (
-            "Gaussian weights are smooth and positive in every layer. They stand for filters that average, as trained "
-            "ones often do near their centre, and for no particular network."
+            "Gaussian weights are smooth and positive in every layer. They stand for layers that have learnt to "
+            "smooth, and for no particular network."
         )
     st.markdown(
         f":small[{what} By mx.grad, layer by layer, of channel 0; absolute, summed over the input's channels. There is "

@@ -118,6 +118,11 @@ def ask_weighting() -> Weighting:
     return Weighting(RANDOM, tuple(range(int(first), int(first) + draws)))
 
 
+def ask_patience(words: str) -> bool:
+    """Whether to compute what takes long."""
+    return st.toggle(f"Compute it all the same: {words}", key="patience")
+
+
 def _offer_presets() -> None:
     with st.container(horizontal=True, gap="xsmall"):
         for number, (title, preset) in enumerate(PRESETS.items()):

@@ -190,3 +190,29 @@ def test_a_gradient_that_cannot_be_had_leaves_the_rest(monkeypatch: pytest.Monke
         app = open_page(stack="k3p1")
     assert errors(app) == ["memory: the gradient needs too much; use a smaller kernel_size."]
     assert drawn(app) == [key for key in CHARTS if not key.startswith("strength")]
+
+
+def test_what_takes_long_waits_until_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    real = Engine.stack_gradient
+
+    def count(*given: object) -> object:
+        asked.append(given)
+        return real(*given)  # type: ignore[arg-type]
+
+    cached.gradient_strength.clear()
+    monkeypatch.setattr(Engine, "stack_gradient", count)
+    app = open_page(k="3", s="1", p="1", out="64", stack="k3p1,k3p1,k3p1,k3p1", draws="32")
+    assert not asked
+    toggle = app.toggle(key="patience")
+    assert toggle.label.startswith("Compute it all the same: 32 times ")
+    app.number_input(key="draws").set_value(1)
+    run(app)
+    assert len(asked) == 1
+    app.number_input(key="draws").set_value(32)
+    run(app)
+    assert len(asked) == 1
+    app.number_input(key="draws").set_value(20)
+    app.toggle(key="patience").set_value(True)
+    run(app)
+    assert len(asked) == 20

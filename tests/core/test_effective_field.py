@@ -66,9 +66,9 @@ def test_of_smooth_layers_it_is_a_shrinking_share_of_the_window() -> None:
 
 
 def test_work_by_hand() -> None:
-    # One output of 27 weights, and before it 27 outputs of 27 each.
-    assert gradient_macs([ConvSpec(1, 1, 3)] * 2, (1, 9, 9, 9, 1)) == 27 + 27 * 27
-    assert gradient_macs([ConvSpec(1, 4, 3, padding=1), ConvSpec(4, 2, 3)], (1, 3, 3, 3, 1)) == 27 * 8 + 27 * 108
-    assert gradient_macs([ConvSpec(1, 1, 1), ConvSpec(1, 1, 3, padding=9)], (1, 2, 2, 2, 1)) == 27 + 8, (
-        "no more than is"
-    )
+    # One output reaches 27 outputs of the layer before, and those 125 voxels.
+    assert gradient_macs([ConvSpec(1, 1, 3)] * 2, (1, 9, 9, 9, 1)) == 27 * 27 + 125 * 27
+    layers = [ConvSpec(1, 4, 3, padding=1), ConvSpec(4, 2, 3)]
+    assert gradient_macs(layers, (1, 3, 3, 3, 1)) == 27 * 27 * 4 + 125 * 27 * 4, "one channel of the last layer"
+    layers = [ConvSpec(1, 1, 1), ConvSpec(1, 1, 3, padding=9)]
+    assert gradient_macs(layers, (1, 2, 2, 2, 1)) == 27 * 27 + 8, "no more voxels than there are"
