@@ -44,7 +44,7 @@ PRESETS: dict[str, Preset] = {
         "k3s2p1,k3s2p1,k3s2p1", "each layer doubles the jump, so that the next reaches twice as far"
     ),
     "Dilated 1-2-4": Preset("k3p1,k3p2d2,k3p4d4", "no stride, every size kept, and the window doubles with each layer"),
-    "In plane, then depth": Preset("k1x3x3p0x1x1,k3x1x1p1x0x0", "a 3 in two steps: across the plane, then along depth"),
+    "(2+1)D": Preset("k1x3x3p0x1x1,k3x1x1p1x0x0", "a 3 in two steps: across the plane, then along depth"),
     "Gaps": Preset("k2s3,k1s2", "strides longer than the kernels: most voxels are never read"),
 }
 

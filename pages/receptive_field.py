@@ -99,7 +99,7 @@ if page.run:
     volume = page.run.volume
     with page.main:
         st.subheader("Stack")
-        left, right = st.columns([1, 1.1], gap="medium")
+        left, right = st.columns([1, 1.25], gap="medium")
         with left:
             layers = stack_controls.ask_stack(page.slots, page.run.spec)
         with frame.errors(page.slots, page.notices):

@@ -113,7 +113,7 @@ def test_fields_write_the_text_and_the_text_fills_the_fields() -> None:
 
 def test_a_preset_sets_the_sidebar_and_the_stack() -> None:
     app = open_page()
-    (button,) = (button for button in app.button if button.label == "In plane, then depth")
+    (button,) = (button for button in app.button if button.label == "(2+1)D")
     button.click()
     run(app)
     call = "nn.Conv3d(1, 8, kernel_size=(1, 3, 3), padding=(0, 1, 1))"
@@ -190,6 +190,8 @@ def test_a_gradient_that_cannot_be_had_leaves_the_rest(monkeypatch: pytest.Monke
         app = open_page(stack="k3p1")
     assert errors(app) == ["memory: the gradient needs too much; use a smaller kernel_size."]
     assert drawn(app) == [key for key in CHARTS if not key.startswith("strength")]
+    order = [getattr(element, "key", None) or element.type for element in app.main]
+    assert order.index("error") > order.index("coverage_W"), "in its own place"
 
 
 def test_what_takes_long_waits_until_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
