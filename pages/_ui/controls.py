@@ -239,7 +239,7 @@ def pin_from_viewer(output_shape: tuple[int, ...]) -> Callable[[], None]:
     """What moves the sliders to the voxel that was pinned in the viewer."""
 
     def pin() -> None:
-        voxel = viewer.pinned()
+        voxel = session.triggered(viewer.KEY, "pin")
         # An axis of one output has no slider.
         moved = [
             (f"o{letter.lower()}", index)

@@ -124,6 +124,11 @@ def setter(**values: Any) -> Callable[[], None]:
     return assign
 
 
+def triggered(key: str, name: str) -> Any:
+    """What an element of our own has just sent; call in the callback that it caused."""
+    return st.session_state[key][name]
+
+
 def spreader(key: str, toggle: str, keys: list[str]) -> Callable[[], None]:
     """A callback for the toggle between one widget and several: whichever comes on screen starts from the other."""
 

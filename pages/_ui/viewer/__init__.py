@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pages._ui.viewer.pack import pack, unpack
 
-__all__ = ["bundle", "keep", "load", "pack", "pinned", "show", "unpack"]
+__all__ = ["bundle", "keep", "load", "pack", "show", "unpack"]
 
 Floats = NDArray[np.float32]
 FOLDER = Path(__file__).parent
@@ -43,7 +43,7 @@ def show(header: dict[str, Any], arrays: dict[str, Floats], on_pin: Callable[[],
     Args:
         header: see `conv3d_core.figures.linked.linked_info`.
         arrays: "kernel" (KD, KH, KW) and "plane_D", "plane_H", "plane_W": the output through the pin.
-        on_pin: called when a voxel was pinned; `pinned` then says which.
+        on_pin: called when a voxel was pinned: the trigger "pin" of `KEY` is then (d, h, w).
     """
     _element("conv3d_viewer", _source("mount.js"), _source("viewer.css"))(
         key=KEY, data=pack(header, arrays), on_pin_change=on_pin
@@ -67,12 +67,6 @@ def keep(name: str, key: str, box: tuple[tuple[int, int], ...], full: tuple[int,
 def load() -> None:
     """Send the code, once a page."""
     _element("conv3d_code", bundle())(key=f"{KEY}_code", data={})
-
-
-def pinned() -> list[int]:
-    """The output voxel (d, h, w) that was pinned just now."""
-    voxel: list[int] = st.session_state[KEY].pin
-    return voxel
 
 
 @cache
