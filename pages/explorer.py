@@ -13,7 +13,7 @@ from conv3d_core.axis import AXES
 from conv3d_core.engine import Job, Planes
 from conv3d_core.figures.channels import ChannelStatistics, planes_statistics
 from conv3d_core.figures.cost import count
-from conv3d_core.figures.linked import Side, cut_box, linked_info, sent_box
+from conv3d_core.figures.linked import Side, cut_box, linked_info, overview_step, sent_box
 from conv3d_core.figures.maps import MapInfo, maps_info, sheet_png
 from conv3d_core.figures.plane import aspect_of, drawable_taps
 from conv3d_core.figures.scene import scene_info
@@ -63,6 +63,9 @@ def show_linked(
     with st.container(key="viewer_data"):
         viewer.load()
         viewer.keep("input", source.key, box, inputs.shape, cut_box(inputs, box))
+        if header["overview"]:
+            step = overview_step(inputs.shape)
+            viewer.keep("overview", header["overview"]["key"], box, inputs.shape, inputs[::step, ::step, ::step])
         if output is not None:
             sizes = output_shape[1:4]
             sent = sent_box(sizes, selection.voxel)

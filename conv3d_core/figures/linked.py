@@ -18,6 +18,8 @@ from conv3d_core.spec import ConvSpec, Triple
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 # What a browser is sent of a volume at most, in voxels: 16 MiB.
 MOST_VOXELS = 2**22
+# And of the whole beside a box, where it is drawn small: voxels along its longest axis.
+OVERVIEW = 64
 # A box moves by so many voxels at a time, so that a step of the pin does not send it again.
 _STEP = 32
 
@@ -102,6 +104,7 @@ def linked_info(
         "output": {**result.to_dict(signed=True), "spacing": list(spacing) if spacing else None},
         "kernelTitle": kernel_title,
         "depthColours": [_hex(colour) for colour in depth_colours(spec.kernel_size[0])],
+        "overview": None if is_whole(input_size, box) else {"key": f"{source.key} small", "box": box},
         "notice": _notice(input_size, box),
     }
 
@@ -131,13 +134,30 @@ def cut_box(array: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
     return array[d, h, w]
 
 
+def is_whole(size: Triple, box: Box) -> bool:
+    """Whether a box is the whole volume (D, H, W)."""
+    return all(last - first + 1 == n for n, (first, last) in zip(size, box, strict=True))
+
+
+def overview_step(size: Triple) -> int:
+    """Every how many voxels one is drawn in the overview.
+
+    >>> overview_step((300, 20, 300))
+    5
+    """
+    return -(-max(size) // OVERVIEW)
+
+
 def _notice(size: Triple, box: Box) -> str:
     """That only a box is here, in words; empty where all of it is."""
-    if all(last - first + 1 == n for n, (first, last) in zip(size, box, strict=True)):
+    if is_whole(size, box):
         return ""
     spans = ", ".join(f"{letter} {first}-{last}" for letter, (first, last) in zip(AXES, box, strict=True))
     whole = " \N{MULTIPLICATION SIGN} ".join(map(str, size))
-    return f"Of the input of {whole} voxels the box {spans} around the pin is here, at full resolution."
+    return (
+        f"Of the input of {whole} voxels the box {spans} around the pin is here, at full resolution; "
+        f"the small picture has one voxel in {overview_step(size)} of each axis of the whole."
+    )
 
 
 def _hex(colour: str) -> str:

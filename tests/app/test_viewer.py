@@ -80,13 +80,17 @@ def test_a_large_volume_is_shown_through_a_box_and_that_is_said(
     header, _ = page.message()
     box = "D 30-93, H 0-63, W 0-63"
     assert header["notice"] == (
-        f"Of the input of 94 × 116 × 98 voxels the box {box} around the pin is here, at full resolution."
+        f"Of the input of 94 × 116 × 98 voxels the box {box} around the pin is here, at full resolution; "
+        "the small picture has one voxel in 2 of each axis of the whole."
     )
     kept, arrays = page.message("viewer_input")
     assert (kept["origin"], arrays["volume"].shape) == ([30, 0, 0], (64, 64, 64))
     volume = load_sample("mni152_t1_2mm").array[..., 0]
     np.testing.assert_array_equal(arrays["volume"], volume[30:, :64, :64])
     assert kept["full"] == [94, 116, 98]
+    small, arrays = page.message("viewer_overview")
+    assert small["key"] == header["overview"]["key"]
+    np.testing.assert_array_equal(arrays["volume"], volume[::2, ::2, ::2])
     page.set(oh=10)
     assert page.message("viewer_input")[0]["key"] == kept["key"], "a small step sends nothing again"
 

@@ -54,7 +54,7 @@ def keep(name: str, key: str, box: tuple[tuple[int, int], ...], full: tuple[int,
     """Send a volume, or a box of one, for the viewer to find.
 
     Args:
-        name: "input" or "output".
+        name: "input", "output" or "overview".
         key: name of its content.
         box: first and last index along D, H, W of what is sent.
         full: sizes of the whole.

@@ -2,10 +2,11 @@
 
 import {axisWindow, clamp, latticeOnPlane, others, readersOnPlane, tapsOnPlane} from "./geometry.js";
 import {ACCENT, LETTERS, LINE, MOST_MARKS} from "./marks.js";
-import {number, paint} from "./volume.js";
+import {Volume, number, paint} from "./volume.js";
 
 const TALLEST_PX = 300;
 const NUMBERS_FROM_PX = 36;
+const OVERVIEW_PX = 72;
 
 export function extent(viewer, kind, axis) {
   const a = viewer.layer.axes[axis];
@@ -67,6 +68,7 @@ function drawPlane(viewer, kind, cell, focus, at) {
   if (kind === "input") drawReads(viewer, context, cell, focus, at, index);
   else drawOutputs(viewer, context, cell, focus, at, index);
   drawCrosshair(context, cell, at[kind]);
+  if (kind === "input" && viewer.layer.overview) drawOverview(viewer, context, cell, index);
   if (plane && Math.min(view.tall, view.wide) >= NUMBERS_FROM_PX) drawNumbers(viewer, context, kind, cell, plane);
   const {axes} = viewer.layer;
   const most = kind === "input" ? axes[across].size : axes[across].outputs;
@@ -114,6 +116,37 @@ function drawBase(viewer, context, kind, cell, index, plane) {
   context.imageSmoothingEnabled = false;
   const top = view.up ? rowY(view, firstRow + rows - 0.5) : rowY(view, firstRow - 0.5);
   context.drawImage(base.picture, columnX(view, firstColumn - 0.5), top, columns * view.wide, rows * view.tall);
+}
+
+/** The whole plane, small, where the rest of the picture is only a box of it; and where that box is. */
+function drawOverview(viewer, context, {across, view}, index) {
+  const {axes, overview: {key, box}} = viewer.layer;
+  const whole = viewer.store.get(key);
+  if (!whole) return;
+  const [row, column] = others(across);
+  const step = Math.ceil(Math.max(...axes.map(axis => axis.size)) / Math.max(...whole.shape));
+  const {values, rows, columns} = new Volume(whole.data, whole.shape, [0, 0, 0], whole.shape).plane(across, Math.floor(index / step));
+  const picture = document.createElement("canvas");
+  [picture.width, picture.height] = [columns, rows];
+  const image = new ImageData(columns, rows);
+  const pixels = new Uint32Array(image.data.buffer);
+  paint(values, ...viewer.range("input"), viewer.tables.input, pixels);
+  if (view.up) flip(pixels, rows, columns);
+  picture.getContext("2d").putImageData(image, 0, 0);
+  const scale = OVERVIEW_PX / Math.max(axes[row].size * view.tall, axes[column].size * view.wide);
+  const [high, wide] = [axes[row].size * view.tall * scale, axes[column].size * view.wide * scale];
+  const [left, top] = [6, view.height - high - 6];
+  context.imageSmoothingEnabled = false;
+  context.fillStyle = viewer.surface;
+  context.fillRect(left - 2, top - 2, wide + 4, high + 4);
+  context.drawImage(picture, left, top, wide, high);
+  const [[first, last], [begin, end]] = [box[row], box[column]];
+  const from = view.up ? axes[row].size - 1 - last : first;
+  context.strokeStyle = ACCENT;
+  context.lineWidth = 1;
+  context.strokeRect(
+    left + begin / axes[column].size * wide, top + from / axes[row].size * high,
+    (end - begin + 1) / axes[column].size * wide, (last - first + 1) / axes[row].size * high);
 }
 
 /** Outputs that the sweep has not come to yet are not there. */
