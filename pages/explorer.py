@@ -190,12 +190,13 @@ run = page.run
 chooser, status = page.main.container(), page.main.empty()
 # A new result must not stand under the old picture while it is computed, nor the old picture under the new header: a
 # skeleton takes its place, and first. It is one element, because a container would keep what it held before until the
-# script ends.
-if session.is_new_result(run.key if run else None) and run:
+# script ends: which is right where only the pin moves, and keeps the viewer with its zoom and its focus.
+new = session.is_new_result(run.key if run else None)
+if run and new:
     status.markdown(f"MLX is running {count(macs(run.spec, (1, *run.volume.shape)))} multiply-accumulates ...")
     place = page.main.skeleton(height=600)
 else:
-    place = page.main.empty()
+    place = page.main.container() if run else page.main.empty()
 head.show(page)
 if run:
     with chooser:
@@ -204,7 +205,7 @@ if run:
         planes = cached.planes(run, selection.voxel)
         with page.notices:
             job = progress.begin(run, page.slots, page.asked.box)
-        with place.container():
+        with place.container() if new else place:
             show(run, page.output_shape, selection, job, planes)
     status.empty()
 

@@ -13,7 +13,17 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Server
-from tests.browser.driver import by_key, plot_data, ready, set_number, viewer_plane, viewer_state, visit
+from tests.browser.driver import (
+    VIEWER,
+    by_key,
+    plot_data,
+    ready,
+    set_number,
+    viewer_canvas,
+    viewer_plane,
+    viewer_state,
+    visit,
+)
 from tests.browser.test_explorer import sentence, violations
 
 # Half a minute of work and more: nobody waits for it.
@@ -63,6 +73,25 @@ def test_one_process_serves_all_visitors_and_is_replaced_when_it_dies(
     set_number(first, "kernel_size", 4)
     assert viewer_plane(first, "output", "D")
     assert len(server.worker_pids()) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the worker in /proc")
+def test_another_pin_keeps_the_viewer_its_zoom_and_the_focus(page: Page, server: Server) -> None:
+    open_endless(page, seed=3)
+    cancel(page)
+    viewer_canvas(page, "output", "D").focus()
+    page.keyboard.press("+")
+    zoom = page.evaluate(f"Object.assign({VIEWER}, {{mark: 1}}).zoom.output")
+    with server.worker_stopped():  # meanwhile the page waits for the other planes
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        page.wait_for_timeout(1500)
+        assert page.evaluate(f"{VIEWER}?.mark") == 1
+        assert page.evaluate(f"{VIEWER}.layer.pin[2]") == 98
+    page.wait_for_function(f"{VIEWER}?.layer.pin[2] === 99")
+    ready(page)
+    assert page.evaluate(f"[{VIEWER}.mark, {VIEWER}.zoom.output]") == [1, zoom]
+    assert page.evaluate(f"{VIEWER}.root.activeElement.ariaLabel").startswith("Output 0")
 
 
 def test_planes_follow_the_hand_while_the_whole_volume_runs_and_it_can_be_cancelled(page: Page) -> None:
