@@ -15,8 +15,7 @@ from conv3d_core.figures.channels import ChannelStatistics, planes_statistics
 from conv3d_core.figures.cost import count
 from conv3d_core.figures.linked import Side, cut_box, linked_info, overview_step, sent_box
 from conv3d_core.figures.maps import MapInfo, maps_info, sheet_png
-from conv3d_core.figures.plane import aspect_of, drawable_taps
-from conv3d_core.figures.scene import scene_info
+from conv3d_core.figures.plane import aspect_of
 from conv3d_core.kernels import KERNELS, RANDOM, kernel_names
 from conv3d_core.precision import rounding
 from conv3d_core.receptive_field import central_voxel, describe, output_spacing
@@ -163,25 +162,12 @@ def show(run: Run, output_shape: Shape, selection: controls.Selection, job: Job 
     show_linked(run, output_shape, selection, planes, output, chosen, views.scope_words(shared, whole), names)
     views.let_the_browser_draw()
 
-    found = drawable_taps(run.spec, selection.voxel, run.volume.shape[:3])
-    close_up = controls.ask_extent() == controls.CLOSE_UP
-    scene = scene_info(
-        run.spec,
-        run.volume.array,
-        selection.input_channel,
-        selection.voxel,
-        found,
-        selection.axis,
-        cached.range_of(run.volume, selection.input_channel),
-        run.volume.spacing_mm,
-        close_up=close_up,
-    )
     left, right = st.columns([1, 1.4])
     with right:
         size = output_shape[1 + AXES.index(selection.axis)]
         sheet = show_maps(run, selection, infos[selection.axis], size, names)
     with left:
-        views.scene(scene, "scene", height=320)
+        viewer.scene()
     show_details(run, selection, job, output, statistics, names, sheet, planes)
 
 

@@ -22,7 +22,6 @@ from pages._ui import cached, frame, session, viewer, views
 
 DEFAULT_LAYER = ConvSpec(1, 8, 3, stride=2, padding=1)
 UPLOAD = "Upload: "
-CLOSE_UP, WHOLE = "Close-up", "Whole volume"
 OWN, SHARED = "per map", "shared"
 MANY_CHANNELS = 64
 WEIGHTS = {"One of each": EACH, "Random": RANDOM, **{kernel.title: key for key, kernel in KERNELS.items()}}
@@ -255,20 +254,6 @@ def ask_range(place: DeltaGenerator) -> str:
     """Whether each map has its own colour range, or all share one."""
     choice = place.segmented_control(
         "Colour range", (OWN, SHARED), default=OWN, required=True, key="range", bind="query-params"
-    )
-    return str(choice)
-
-
-def ask_extent() -> str:
-    """How much of the input is shown around the pinned output's window."""
-    choice = st.segmented_control(
-        "Receptive field",
-        (CLOSE_UP, WHOLE),
-        default=CLOSE_UP,
-        required=True,
-        key="extent",
-        bind="query-params",
-        label_visibility="collapsed",
     )
     return str(choice)
 

@@ -16,9 +16,8 @@ from conv3d_core.engine import EngineInfo
 from conv3d_core.figures.channels import ChannelStatistics, HistogramInfo, histogram_figure
 from conv3d_core.figures.cost import CostRow, cost_info
 from conv3d_core.figures.maps import MapInfo, tile_png
-from conv3d_core.figures.palette import GREY, NOTHING_FINITE, SIGNED, depth_colours, gradient, number
+from conv3d_core.figures.palette import GREY, NOTHING_FINITE, SIGNED, gradient, number
 from conv3d_core.figures.plane import PlaneInfo, plane_figure
-from conv3d_core.figures.scene import SceneInfo, scene_figure
 from conv3d_core.precision import Rounding
 from conv3d_core.shapes import AxisShape, explain_shape, format_bytes
 from conv3d_core.source_code import write_call
@@ -26,7 +25,6 @@ from conv3d_core.volumes import Volume
 
 NOT_YET = "Known when the whole volume has run."
 MAPS_A_PAGE = 32
-LEGEND = 8
 _PLOTLY = {
     "displaylogo": False,
     "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
@@ -100,17 +98,6 @@ def plane(info: PlaneInfo, key: str, height: int) -> None:
     )
     chart(plane_figure(info, height), key, info.words)
     _note(info.note)
-
-
-def scene(info: SceneInfo, key: str, height: int) -> None:
-    """The receptive field in 3D, and what its colours mean."""
-    chart(scene_figure(info, height), key, info.words)
-    _note(info.note)
-    last = info.kernel_depth - 1
-    planes = range(last + 1) if last < LEGEND else (0, last // 2, last)
-    colours = depth_colours(info.kernel_depth)
-    entries = "".join(f'<span><i style="background: {colours[n]}"></i>{n}</span>' for n in planes)
-    st.html(f'<div class="legend">tap of kernel plane D{entries}<span>hollow: in the padding</span></div>')
 
 
 def maps(

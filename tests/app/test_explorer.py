@@ -894,9 +894,7 @@ def test_the_program_on_the_page_computes_this_output(
     ids=lambda spec: spec.to_mlx(),
 )
 def test_a_link_made_by_the_library_is_restored(open_explorer: OpenExplorer, spec: ConvSpec) -> None:
-    page = open_explorer(
-        volume=NUCLEI, od="1", oh="2", ow="3", oc="0", axis="H", weights="Box", extent="Whole volume", **spec.to_query()
-    )
+    page = open_explorer(volume=NUCLEI, od="1", oh="2", ow="3", oc="0", axis="H", weights="Box", **spec.to_query())
     assert page.warnings == []
     assert page.call == spec.to_mlx()
     assert page.shapes == [(1, 31, 61, 57, 1), spec.output_shape((1, 31, 61, 57, 1))]

@@ -52,7 +52,7 @@ def names(page: Explorer) -> tuple[str, str]:
 def test_what_differs_has_another_name_and_what_does_not_has_the_same(open_explorer: OpenExplorer) -> None:
     page = open_explorer(volume=RAMP, weights="Random")
     begin = names(page)
-    page.set(od=1, axis="H", range="shared", extent="Whole volume")
+    page.set(od=1, axis="H", range="shared")
     assert names(page) == begin
     seen = [begin]
     for change in ({"oc": 1}, {"k": 5}, {"seed": 1}, {"dtype": "float16"}, {"norm": "0-1"}):

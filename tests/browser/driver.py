@@ -132,6 +132,16 @@ def viewer_state(page: Page) -> dict[str, Any]:
     return state
 
 
+SCENE = "[...document.querySelectorAll('.st-key-scene *')].find(element => element.scene)?.scene"
+
+
+def scene_state(page: Page) -> dict[str, Any]:
+    """What the 3D scene shows: its taps and outputs as cubes, what is around them, its camera."""
+    page.wait_for_function(f"{VIEWER}?.indices && !{VIEWER}.frame && {SCENE}?.stage && !{SCENE}.frame")
+    state: dict[str, Any] = page.evaluate(f"{SCENE}.state()")
+    return state
+
+
 def viewer_plane(page: Page, kind: Literal["input", "output"], axis: Literal["D", "H", "W"]) -> list[list[float]]:
     """The numbers of a plane of the linked viewer, as it shows it, by rows."""
     viewer_state(page)

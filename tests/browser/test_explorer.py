@@ -32,9 +32,9 @@ from tests.browser.driver import (
     by_key,
     call,
     choose,
-    plot_data,
     point_at,
     ready,
+    scene_state,
     set_number,
     upload,
     viewer_plane,
@@ -115,7 +115,10 @@ def test_a_cold_visit_finds_the_first_picture_with_no_click(page: Page) -> None:
     assert copied[28, 24] == plane(page, "output", "H")[23, 24] == plane(page, "output", "W")[23, 28]
     # The pinned voxel is marked on its plane, and its taps stand in the scene.
     assert viewer_state(page)["focus"] == {"kind": "output", "at": [23, 28, 24]}
-    assert "mesh3d" in [trace["type"] for trace in plot_data(page, "scene")]
+    cubes = scene_state(page)["taps"]
+    assert [cube["voxel"] for cube in cubes] == [
+        [d, h, w] for d in (45, 46, 47) for h in (55, 56, 57) for w in (47, 48, 49)
+    ]
     maps = by_key(page, "maps").locator("img")
     assert maps.count() == 8
     assert all(image.evaluate("image => image.complete && image.naturalWidth > 50") for image in maps.all())

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.driver import VIEWER, by_key, plot_data, point_at, ready, viewer_canvas, viewer_state, visit
+from tests.browser.driver import VIEWER, by_key, point_at, ready, scene_state, viewer_canvas, viewer_state, visit
 
 # Frames that the page sends over its websockets, counted from when the page is watched.
 Sent = list[Any]
@@ -89,13 +89,12 @@ def selection(page: Page) -> dict[str, Any]:
     sentence = re.match(r"Output \((\d+), (\d+), (\d+)\)", text)
     assert sentence is not None
     link = [int(query[key][-1]) if key in query else value for key, value in zip(("od", "oh", "ow"), told, strict=True)]
-    scene = [trace for trace in plot_data(page, "scene") if trace.get("name") == "pin"]
     return {
         "element": viewer_state(page)["pin"],
         "sliders": told,
         "sentence": [int(part) for part in sentence.groups()],
         "link": link,
-        "scene": len(scene),
+        "scene": scene_state(page)["focus"]["at"],
     }
 
 
@@ -116,7 +115,7 @@ def test_a_click_pins_for_the_whole_page(page: Page) -> None:
             page.wait_for_function(f"JSON.stringify({VIEWER}.layer.pin) === '{wanted}'.replaceAll(' ', '')")
             ready(page)
             found = selection(page)
-            assert [found[name] for name in ("element", "sliders", "sentence", "link")] == [wanted] * 4, found
+            assert [found[name] for name in ("element", "sliders", "sentence", "link", "scene")] == [wanted] * 5, found
 
 
 def test_an_input_voxel_pins_the_output_in_whose_middle_it_lies_and_escape_goes_back(page: Page) -> None:

@@ -1,8 +1,8 @@
-"""The linked viewer: an element of our own, because a hover must never go to the server (see DESIGN.md).
+"""The linked viewer and its 3D scene: elements of our own, because a hover must never go to the server (see DESIGN.md).
 
 Its code and each volume travel in messages of their own, which Streamlit does not send again while they stay the same;
-what changes with a parameter is small. `mount.js` and `keep.js` are sent with each message and only pass data on;
-`code.js` and what it imports is the viewer, one module of it for one job.
+what changes with a parameter is small. `mount.js`, `scene_mount.js` and `keep.js` are sent with each message and only
+pass data on; `code.js` and what it imports is the viewer and its scene, one module of it for one job.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from pages._ui.viewer.pack import pack, unpack
 
-__all__ = ["bundle", "keep", "load", "pack", "show", "unpack"]
+__all__ = ["bundle", "keep", "load", "pack", "scene", "show", "unpack"]
 
 Floats = NDArray[np.float32]
 FOLDER = Path(__file__).parent
+# Each imports from those before it.
 MODULES = (
     "geometry.js",
     "words.js",
@@ -32,8 +33,12 @@ MODULES = (
     "kernel.js",
     "page.js",
     "viewer.js",
+    "camera.js",
+    "cubes.js",
+    "stage.js",
+    "scene.js",
     "code.js",
-)  # each imports from those before it
+)
 KEY = "viewer"
 
 
@@ -48,6 +53,11 @@ def show(header: dict[str, Any], arrays: dict[str, Floats], on_pin: Callable[[],
     _element("conv3d_viewer", _source("mount.js"), _source("viewer.css"))(
         key=KEY, data=pack(header, arrays), on_pin_change=on_pin
     )
+
+
+def scene() -> None:
+    """Mount the 3D scene: it is sent nothing, and draws what the viewer looks at."""
+    _element("conv3d_scene", _source("scene_mount.js"), _source("scene.css"))(key="scene", data={})
 
 
 def keep(name: str, key: str, box: tuple[tuple[int, int], ...], full: tuple[int, ...], voxels: Floats) -> None:

@@ -2,16 +2,22 @@
 
 import {Store, Volume, unpack} from "./volume.js";
 import {Viewer} from "./viewer.js";
+import {Scene} from "./scene.js";
 
 const MOST_VOLUMES = 6;
 
 const store = new Store(MOST_VOLUMES);
-const viewers = new WeakMap();
+const viewers = new Map();
+const scenes = new Map();
+const camera = {}; // of the scene, which may be made anew
 
 function show({parentElement, data, setTriggerValue}) {
   if (!data?.byteLength) return;
   let viewer = viewers.get(parentElement);
-  if (!viewer) viewers.set(parentElement, viewer = new Viewer(parentElement, store));
+  if (!viewer) {
+    viewers.set(parentElement, viewer = new Viewer(parentElement, store));
+    followNewest();
+  }
   const {header, arrays} = unpack(data);
   viewer.update(header, arrays, output => setTriggerValue("pin", output));
 }
@@ -19,6 +25,24 @@ function show({parentElement, data, setTriggerValue}) {
 function hide(parentElement) {
   viewers.get(parentElement)?.remove();
   viewers.delete(parentElement);
+  followNewest();
+}
+
+function showScene({parentElement}) {
+  if (scenes.has(parentElement)) return;
+  scenes.set(parentElement, new Scene(parentElement, camera));
+  followNewest();
+}
+
+function hideScene(parentElement) {
+  scenes.get(parentElement)?.remove();
+  scenes.delete(parentElement);
+}
+
+/** A page has one viewer; while it is made anew there may be two. */
+function followNewest() {
+  const newest = [...viewers.values()].at(-1) ?? null;
+  for (const scene of scenes.values()) if (scene.viewer !== newest) scene.follow(newest);
 }
 
 function keep(data) {
@@ -27,6 +51,6 @@ function keep(data) {
   store.put(header.key, new Volume(values, shape, header.origin, header.full));
 }
 
-(globalThis.conv3d ??= Promise.withResolvers()).resolve({show, hide, keep});
+(globalThis.conv3d ??= Promise.withResolvers()).resolve({show, hide, showScene, hideScene, keep});
 
 export default function () {}

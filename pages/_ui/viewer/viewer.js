@@ -27,6 +27,7 @@ export class Viewer {
     this.spaced = true;
     this.bases = new Map();
     this.took = []; // milliseconds of the last drawings
+    this.listeners = new Set(); // called when it has drawn
     buildPage(this);
     store.listeners.add(this.onStore = () => this.later());
     this.observer = new ResizeObserver(() => this.later());
@@ -247,6 +248,7 @@ export class Viewer {
     this.say(focus, at);
     this.took.push(performance.now() - began);
     if (this.took.length > 1000) this.took.shift();
+    this.listeners.forEach(listener => listener());
   }
 
   range(kind) {
