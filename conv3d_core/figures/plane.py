@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,42 +10,15 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from conv3d_core.axis import AXES
-from conv3d_core.figures.palette import (
-    ACCENT,
-    GREY,
-    LINE,
-    NOTHING_FINITE,
-    SIGNED,
-    depth_colours,
-    depth_level,
-    number,
-)
+from conv3d_core.figures.palette import ACCENT, GREY, LINE, NOTHING_FINITE, SIGNED, number
 from conv3d_core.figures.thinning import kept, sentence, step_for, thinning_note
-from conv3d_core.receptive_field import (
-    Tap,
-    check_output,
-    taps,
-)
-from conv3d_core.spec import ConvSpec, Triple
+from conv3d_core.spec import Triple
 
 Spans = tuple[tuple[int, int], tuple[int, int]]
-# Above this many taps, or squares on one plane, a browser draws slowly and an eye sees only the window: draw just that.
-MAX_TAPS = 32_768
-MAX_SQUARES = 1024
 # Axis and its name below a plane; and how wide a plane gets on a page of 1920.
 _MARGIN_PX, _WIDEST_PX = 64, 520
 # A plane of this many voxels is some ten megabytes on its way to the browser; of a larger one every n-th is drawn.
 MAX_CELLS = 2**21
-
-
-@dataclass(frozen=True, slots=True)
-class Square:
-    """A tap on a plane: its row and column, its kernel depth plane, and whether it lies in the padding."""
-
-    row: int
-    column: int
-    kernel_depth: int
-    in_padding: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +34,7 @@ class PlaneInfo:
         low, high: the ends of the colour scale; scope: what they are taken over ("this map").
         finite: whether there is a finite value to take them from; else they are only there to draw with.
         signed: zero-centred colours, else grey.
-        squares: taps on this plane; window: (first, last) row and (first, last) column, inclusive.
-        kernel_depth: how many depth planes the kernel has, for the colours.
-        undrawn_taps: how many taps there are, where they are too many to be listed in `squares`.
+        window: (first, last) row and (first, last) column of what an output can see, inclusive.
         pin: row and column of the pinned voxel on an output plane.
         view: (first, last) row and (first, last) column to show; the whole plane and the window if None.
     """
@@ -79,13 +49,10 @@ class PlaneInfo:
     high: float
     scope: str
     signed: bool
-    squares: tuple[Square, ...] = ()
     window: Spans | None = None
-    kernel_depth: int = 1
     pin: tuple[int, int] | None = None
     view: Spans | None = None
     finite: bool = True
-    undrawn_taps: int = 0
 
     @property
     def rows_and_columns(self) -> tuple[str, str]:
@@ -107,12 +74,7 @@ class PlaneInfo:
     def note(self) -> str:
         """What is left out of the picture because it is too much; empty where all of it is drawn."""
         rows, columns = self.values.shape
-        notes = [thinning_note(self.step, rows * columns)]
-        if self.undrawn_taps:
-            notes.append(undrawn_note(self.undrawn_taps))
-        elif len(self.squares) > MAX_SQUARES:
-            notes.append(undrawn_note(len(self.squares), " on this plane"))
-        return "; ".join(note for note in notes if note)
+        return thinning_note(self.step, rows * columns)
 
     @property
     def step(self) -> int:
@@ -129,17 +91,8 @@ class PlaneInfo:
         text = f"{self.title}, plane {self.label}: {row} {way}, {column} across, {colours}."
         if self.window:
             (top, bottom), (left, right) = self.window
-            text += f" The window spans {row} {top} to {bottom} and {column} {left} to {right}"
-            if self.squares:
-                padding = sum(square.in_padding for square in self.squares)
-                text += f" with {len(self.squares)} taps on this plane, {padding} of them in the padding"
-            text += "."
+            text += f" The window spans {row} {top} to {bottom} and {column} {left} to {right}."
         return text + sentence(self.note)
-
-
-def undrawn_note(count: int, where: str = "") -> str:
-    """That taps are not drawn, in words."""
-    return f"{count:,} taps{where} are too many to draw: only their window is shown"
 
 
 def plane_of(array: NDArray[np.float32], axis: str, index: int) -> NDArray[np.float32]:
@@ -154,27 +107,6 @@ def aspect_of(axis: str, spacing_mm: Sequence[float] | None) -> float:
         return 1.0
     row, column = (i for i, letter in enumerate(AXES) if letter != axis)
     return spacing_mm[row] / spacing_mm[column]
-
-
-def drawable_taps(spec: ConvSpec, output: Triple, input_size: Triple) -> tuple[Tap, ...]:
-    """The taps of an output voxel, see `taps`; none where they are more than `MAX_TAPS`.
-
-    Raises:
-        ShapeError: no such output voxel.
-    """
-    check_output(spec, output, input_size)
-    return tuple(taps(spec, output, input_size)) if math.prod(spec.kernel_size) <= MAX_TAPS else ()
-
-
-def squares_on(found: Sequence[Tap], axis: str, index: int) -> tuple[Square, ...]:
-    """The taps that lie on a plane."""
-    fixed = AXES.index(axis)
-    squares = []
-    for tap in found:
-        if tap.voxel[fixed] == index:
-            row, column = (n for i, n in enumerate(tap.voxel) if i != fixed)
-            squares.append(Square(row, column, tap.tap[0], tap.in_padding))
-    return tuple(squares)
 
 
 def spans_on(window: Sequence[tuple[int, int]], axis: str) -> Spans:
@@ -207,7 +139,7 @@ def plane_figure(info: PlaneInfo, height: int) -> go.Figure:
     flatness = (bottom - top + 1) * info.aspect / (right - left + 1)
     traces: list[go.Heatmap | go.Scatter] = [_heatmap(info)]
     if info.window:
-        traces += _window_traces(info, info.window)
+        traces.append(_window_trace(info.window))
     if info.pin:
         traces.append(_pin_trace(info.pin))
     # The border of the volume: beyond it lies the padding.
@@ -289,34 +221,11 @@ def _crosshair(info: PlaneInfo, rows: tuple[int, int], columns: tuple[int, int])
     return [{"type": "line", "x0": x0, "x1": x1, "y0": y0, "y1": y1, "line": line} for x0, x1, y0, y1 in ends]
 
 
-def _window_traces(info: PlaneInfo, window: Spans) -> list[go.Scatter]:
+def _window_trace(window: Spans) -> go.Scatter:
     (top, bottom), (left, right) = window
-    x, y = _outline([(top, left, bottom, right)])
-    frame = {"color": ACCENT, "width": 2}
-    traces = [go.Scatter(x=x, y=y, mode="lines", line=frame, hoverinfo="skip", name="window")]
-    if len(info.squares) > MAX_SQUARES:
-        return traces
-    colours = depth_colours(info.kernel_depth)
-    groups: dict[tuple[int, bool], list[Square]] = {}
-    for square in info.squares:
-        level = depth_level(square.kernel_depth, info.kernel_depth)
-        groups.setdefault((level, square.in_padding), []).append(square)
-    for (level, in_padding), squares in sorted(groups.items()):
-        x, y = _outline([(s.row, s.column, s.row, s.column) for s in squares], inset=0.08)
-        traces.append(
-            go.Scatter(
-                x=x,
-                y=y,
-                mode="lines",
-                line={"color": colours[squares[0].kernel_depth], "width": 1.5},
-                # Hollow in the padding: there the tap multiplies a zero that is no voxel.
-                fill="none" if in_padding else "toself",
-                opacity=1.0 if in_padding else 0.6,
-                hoverinfo="skip",
-                name=f"{'padding' if in_padding else 'taps'} {level}",
-            )
-        )
-    return traces
+    x = [left - 0.5, right + 0.5, right + 0.5, left - 0.5, left - 0.5]
+    y = [top - 0.5, top - 0.5, bottom + 0.5, bottom + 0.5, top - 0.5]
+    return go.Scatter(x=x, y=y, mode="lines", line={"color": ACCENT, "width": 2}, hoverinfo="skip", name="window")
 
 
 def _pin_trace(pin: tuple[int, int]) -> go.Scatter:
@@ -328,16 +237,3 @@ def _pin_trace(pin: tuple[int, int]) -> go.Scatter:
         hoverinfo="skip",
         name="pin",
     )
-
-
-def _outline(
-    cells: Sequence[tuple[int, int, int, int]], inset: float = 0.0
-) -> tuple[list[float | None], list[float | None]]:
-    """Rectangles from cell (row, column) to cell (row, column), inclusive, as one broken line."""
-    x: list[float | None] = []
-    y: list[float | None] = []
-    reach = 0.5 - inset
-    for top, left, bottom, right in cells:
-        x += [left - reach, right + reach, right + reach, left - reach, left - reach, None]
-        y += [top - reach, top - reach, bottom + reach, bottom + reach, top - reach, None]
-    return x, y

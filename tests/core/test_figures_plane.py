@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conv3d_core import ConvSpec, ShapeError
 from conv3d_core.figures.palette import (
     MAX_DEPTH_COLOURS,
     SIGNED,
@@ -20,20 +19,14 @@ from conv3d_core.figures.palette import (
 )
 from conv3d_core.figures.plane import (
     MAX_CELLS,
-    MAX_SQUARES,
     PlaneInfo,
-    Square,
     aspect_of,
-    drawable_taps,
     pin_on,
     plane_figure,
     plane_of,
     row_is_up,
-    spans_on,
-    squares_on,
 )
 from conv3d_core.figures.thinning import kept, step_for, thinning_note
-from conv3d_core.receptive_field import receptive_field, taps
 
 ARRAY = np.arange(2 * 3 * 4 * 2, dtype=np.float32).reshape(2, 3, 4, 2)
 
@@ -67,49 +60,14 @@ def test_aspect_is_row_over_column_spacing() -> None:
     assert aspect_of("D", None) == 1.0
 
 
-def test_squares_on_a_plane_by_hand() -> None:
-    spec = ConvSpec(1, 1, 2, padding=(0, 1, 0), dilation=(1, 1, 2))
-    found = taps(spec, (0, 0, 1), (3, 3, 5))
-    assert squares_on(found, "D", 1) == (
-        Square(-1, 1, 1, True),
-        Square(-1, 3, 1, True),
-        Square(0, 1, 1, False),
-        Square(0, 3, 1, False),
-    )
-    assert squares_on(found, "D", 2) == ()
-
-
-@given(st.sampled_from("DHW"), st.integers(1, 3), st.integers(1, 2), st.integers(0, 2), st.integers(0, 3))
-def test_every_tap_is_on_exactly_one_plane_and_inside_the_window(
-    axis: str, kernel: int, dilation: int, padding: int, output: int
-) -> None:
-    spec = ConvSpec(1, 1, kernel, padding=padding, dilation=dilation)
-    size = (9, 9, 9)
-    pin = (output, 0, 1)
-    found = taps(spec, pin, size)
-    (top, bottom), (left, right) = spans_on(receptive_field([spec]).window(pin), axis)
-    squares = [square for index in range(-20, 20) for square in squares_on(found, axis, index)]
-    assert len(squares) == len(found) == kernel**3
-    assert all(top <= s.row <= bottom and left <= s.column <= right for s in squares)
-
-
-def test_too_many_taps_are_not_even_listed() -> None:
-    size = (10, 10, 10)
-    assert drawable_taps(ConvSpec(1, 1, 3), (0, 0, 0), size) == tuple(taps(ConvSpec(1, 1, 3), (0, 0, 0), size))
-    assert drawable_taps(ConvSpec(1, 1, 500, padding=300), (0, 0, 0), size) == ()
-    with pytest.raises(ShapeError, match="depth: output 8 is not among the 8 outputs"):
-        drawable_taps(ConvSpec(1, 1, 3), (8, 0, 0), size)
-
-
 def test_pin_on_a_plane() -> None:
     assert [pin_on((1, 2, 3), axis) for axis in "DHW"] == [(2, 3), (1, 3), (1, 2)]
 
 
 def test_the_words_say_what_the_picture_shows() -> None:
-    info = plane(window=((0, 2), (-1, 1)), squares=(Square(0, -1, 0, True), Square(0, 1, 0, False)))
+    info = plane(window=((0, 2), (-1, 1)))
     assert info.words == (
-        "Input, plane D 1/2: H down, W across, colours 0 to 46, whole volume. The window spans H 0 to 2 and W -1 to 1"
-        " with 2 taps on this plane, 1 of them in the padding."
+        "Input, plane D 1/2: H down, W across, colours 0 to 46, whole volume. The window spans H 0 to 2 and W -1 to 1."
     )
 
 
@@ -131,28 +89,18 @@ def test_the_figure_draws_the_values_and_the_range() -> None:
     assert "H %{y}, W %{x}" in heatmap.hovertemplate
 
 
-def test_padding_taps_are_hollow_and_the_rest_is_filled() -> None:
-    squares = (Square(0, -1, 0, True), Square(0, 1, 0, False), Square(1, 1, 1, False))
-    figure = plane_figure(plane(window=((0, 1), (-1, 1)), squares=squares, kernel_depth=2), 300)
-    drawn = {trace.name: trace for trace in figure.data[1:]}
-    assert set(drawn) == {"window", "padding 0", "taps 0", "taps 1"}
-    assert drawn["padding 0"].fill == "none"
-    assert drawn["taps 0"].fill == "toself"
-    assert [drawn["taps 0"].line.color, drawn["taps 1"].line.color] == list(depth_colours(2))
-    # The square of tap (row 0, column 1) closes around it.
-    np.testing.assert_allclose(drawn["taps 0"].x[:5], [0.58, 1.42, 1.42, 0.58, 0.58])
-    assert figure.layout.xaxis.range[0] == -1.5, "the window sticks out to the left and must be seen"
-
-
 def test_a_flat_plane_takes_less_height() -> None:
     assert plane_figure(plane(values=np.zeros((40, 40), np.float32)), 300).layout.height == 300
     assert plane_figure(plane(values=np.zeros((4, 40), np.float32)), 300).layout.height == 64 + 78
 
 
-def test_too_many_squares_leave_the_window() -> None:
-    squares = tuple(Square(0, i, 0, False) for i in range(MAX_SQUARES + 1))
-    figure = plane_figure(plane(window=((0, 0), (0, MAX_SQUARES)), squares=squares), 300)
-    assert [trace.name for trace in figure.data[1:]] == ["window"]
+def test_the_window_is_framed_and_seen_where_it_sticks_out() -> None:
+    figure = plane_figure(plane(window=((0, 1), (-1, 1))), 300)
+    (_, window) = figure.data
+    assert window.name == "window"
+    assert list(window.x) == [-1.5, 1.5, 1.5, -1.5, -1.5]
+    assert list(window.y) == [-0.5, -0.5, 1.5, 1.5, -0.5]
+    assert figure.layout.xaxis.range[0] == -1.5
 
 
 def test_a_close_up_shows_the_region() -> None:
@@ -194,15 +142,6 @@ def test_depth_colours_repeat_on_deep_kernels(count: int) -> None:
     levels = [depth_level(depth, count) for depth in range(count)]
     assert levels == sorted(levels)
     assert set(levels) == set(range(MAX_DEPTH_COLOURS))
-
-
-def test_a_deep_kernel_draws_a_trace_a_colour() -> None:
-    squares = tuple(Square(row, column, row, column == 0) for row in range(500) for column in range(2))
-    figure = plane_figure(plane(window=((0, 499), (0, 1)), squares=squares, kernel_depth=1000), 300)
-    drawn = [trace for trace in figure.data[2:] if trace.name.startswith(("taps", "padding"))]
-    assert len(drawn) == 32
-    assert sum(len(trace.x) for trace in drawn) == 6 * len(squares), "every square is drawn"
-    assert {trace.line.color for trace in drawn} <= set(depth_colours(1000))
 
 
 def test_a_plane_of_too_many_voxels_draws_every_nth() -> None:
