@@ -50,12 +50,13 @@ def show_linked(
     )
     title = f"Output {channel} {names[channel]}".rstrip()
     result = Side(f"{run.name} {channel}", title, chosen.value_range, scope, None)
-    weight = cached.arrays(run)[1][channel, ..., selection.input_channel]
+    _, weights, biases = cached.arrays(run)
     of_input = "" if volume.channels == 1 else f" on input {selection.input_channel}"
+    bias = 0.0 if biases is None else float(biases[channel])
     header = linked_info(
-        spec, inputs.shape, selection.voxel, channel, source, result, f"Kernel of output {channel}{of_input}", box
+        spec, inputs.shape, selection.voxel, channel, source, result, f"Kernel of output {channel}{of_input}", box, bias
     )
-    arrays = {"kernel": weight}
+    arrays = {"kernel": weights[channel, ..., selection.input_channel]}
     for axis, plane in zip(AXES, planes, strict=True):
         arrays[f"plane_{axis}"] = plane[..., channel]
     viewer.show(header, arrays, controls.pin_from_viewer(output_shape))

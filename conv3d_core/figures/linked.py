@@ -66,6 +66,7 @@ def linked_info(
     result: Side,
     kernel_title: str,
     box: Box,
+    bias: float = 0.0,
 ) -> dict[str, Any]:
     """What the linked view needs to know besides the voxels themselves, in JSON's terms.
 
@@ -78,6 +79,7 @@ def linked_info(
         result: the output; its spacing is worked out here where the input has one.
         kernel_title: what stands above the kernel.
         box: what is sent of the input.
+        bias: of that channel.
 
     Raises:
         ShapeError: no such output voxel.
@@ -100,6 +102,7 @@ def linked_info(
         "pin": list(pin),
         "channel": channel,
         "inChannels": spec.in_channels,
+        "bias": bias,
         "input": source.to_dict(signed=False),
         "output": {**result.to_dict(signed=True), "spacing": list(spacing) if spacing else None},
         "kernelTitle": kernel_title,

@@ -202,6 +202,46 @@ def test_the_sweep_fills_the_output_in_and_yields_to_the_hand(page: Page) -> Non
     assert viewer_state(page)["sweep"] is None
 
 
+def test_the_sum_is_added_up_tap_by_tap_to_what_mlx_says(page: Page) -> None:
+    sent = watch(page)
+    visit(page, "/?volume=Ball, bar and step&k=3&s=2&p=1&d=2&weights=Random&seed=5&od=0&oh=9&ow=8")
+    viewer_state(page)
+    page.mouse.move(2, 2)
+    viewer = by_key(page, "viewer")
+    viewer.get_by_label("Speed of the sweep").select_option("8")
+    sent.clear()
+    viewer.get_by_role("button", name="Add up", exact=True).click()
+    page.mouse.move(2, 2)
+    seen = set()
+    while (state := viewer_state(page))["sum"]["playing"]:
+        assert state["focus"]["kind"] == "tap"
+        assert state["focus"]["of"] == [0, 9, 8]
+        seen.add(tuple(state["focus"]["at"]))
+    assert len(seen) > 3
+    words = viewer_state(page)["words"]
+    assert words.startswith("Tap (2, 2, 2) of output (0, 9, 8): ")
+    last = re.search(r"27 of 27 added: (\S+), with the bias (\S+) (\S+); MLX says (\S+)\.$", words)
+    assert last is not None, words
+    total, said = float(last[3]), float(last[4])
+    assert total == pytest.approx(said, rel=2e-3, abs=1e-4)
+    first = page.evaluate(f"{VIEWER}.added([0, 9, 8], 0)")
+    assert (first["voxel"], first["sum"]) == (None, 0), "the first tap lies in the padding"
+    assert sent == []
+    page.keyboard.press("Escape")
+    assert viewer_state(page)["focus"] == {"kind": "output", "at": [0, 9, 8]}
+
+
+def test_a_step_ends_a_sweep_where_it_stands(page: Page) -> None:
+    visit(page, "/?volume=Ball, bar and step&k=3&s=1&p=1")
+    viewer_state(page)
+    by_key(page, "viewer").get_by_label("Output position of the sweep").fill("2000")
+    assert viewer_state(page)["focus"]["at"] == [1, 30, 16]
+    viewer_canvas(page, "output", "D").focus()
+    page.keyboard.press("ArrowRight")
+    assert viewer_state(page)["focus"]["at"] == [1, 30, 17]
+    assert viewer_state(page)["sweep"] is None
+
+
 def test_the_viewer_by_keyboard_alone(page: Page) -> None:
     visit(page, "/?volume=Ramp&k=3&s=2&p=1")
     by_key(page, "range").get_by_role("radio").first.focus()

@@ -26,8 +26,8 @@ FOLDER = Path(__file__).parent
 # Each imports from those before it.
 MODULES = (
     "geometry.js",
-    "words.js",
     "volume.js",
+    "words.js",
     "marks.js",
     "planes.js",
     "kernel.js",

@@ -6,7 +6,7 @@ import {KINDS, LETTERS} from "./marks.js";
 import {middleOf} from "./planes.js";
 
 const SPEEDS = [
-  ["2", "2 a second"], ["8", "8 a second"], ["60", "60 a second"], ["600", "600 a second"], ["6000", "6000 a second"],
+  ["1", "1 a second"], ["8", "8 a second"], ["60", "60 a second"], ["600", "600 a second"], ["6000", "6000 a second"],
 ];
 
 export function buildPage(viewer) {
@@ -40,17 +40,19 @@ export function buildPage(viewer) {
 
 function buildTools(viewer) {
   const tools = element("div", {class: "tools", role: "group", "aria-label": "Sweep and view"});
-  viewer.playButton = element("button", {type: "button", class: "primary"}, "Sweep");
-  viewer.playButton.onclick = () => viewer.play();
+  viewer.sweepButton = element("button", {type: "button", class: "primary"}, "Sweep");
+  viewer.sweepButton.onclick = () => viewer.playSweep();
+  viewer.sumButton = element("button", {type: "button", class: "primary"}, "Add up");
+  viewer.sumButton.onclick = () => viewer.playSum();
   viewer.scrub = element("input", {type: "range", min: 0, value: 0, "aria-label": "Output position of the sweep"});
   viewer.scrub.oninput = () => {
-    viewer.hover = null;
-    viewer.sweep = {position: Number(viewer.scrub.value), playing: false, due: 0, last: 0};
+    viewer.hover = viewer.sum = null;
+    viewer.sweep = {position: Number(viewer.scrub.value), end: viewer.positions - 1, playing: false, due: 0, last: 0};
     viewer.later();
   };
   viewer.speed = element("select", {"aria-label": "Speed of the sweep"});
   for (const [value, text] of SPEEDS) viewer.speed.append(element("option", {value}, text));
-  viewer.speed.value = "60";
+  viewer.speed.value = "8";
   const button = (text, act) => {
     const found = element("button", {type: "button"}, text);
     found.onclick = () => { act(); viewer.later(); };
@@ -61,7 +63,7 @@ function buildTools(viewer) {
   viewer.spacing.checked = true;
   viewer.spacing.onchange = () => { viewer.spaced = viewer.spacing.checked; viewer.later(); };
   spacing.append(viewer.spacing, "voxel spacing");
-  tools.append(viewer.playButton, viewer.scrub, viewer.speed, button("Close-up", () => viewer.closeUp()),
+  tools.append(viewer.sweepButton, viewer.scrub, viewer.speed, viewer.sumButton, button("Close-up", () => viewer.closeUp()),
     button("Whole planes", () => viewer.fit()), spacing);
   return tools;
 }

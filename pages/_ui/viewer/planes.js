@@ -1,6 +1,6 @@
 // Draws the three planes of the input or of the output as the viewer stands: voxels, what is lit, crosshair, numbers.
 
-import {axisWindow, clamp, latticeOnPlane, others, readersOnPlane, tapsOnPlane} from "./geometry.js";
+import {axisTaps, axisWindow, clamp, latticeOnPlane, others, readersOnPlane, tapsOnPlane} from "./geometry.js";
 import {ACCENT, LETTERS, LINE, MOST_MARKS} from "./marks.js";
 import {Volume, number, paint} from "./volume.js";
 
@@ -194,6 +194,13 @@ function drawReads(viewer, context, cell, focus, at, index) {
     context.strokeStyle = ACCENT;
     context.lineWidth = 2;
     context.strokeRect(...frame);
+  } else if (focus.of) {
+    for (const mark of tapsOnPlane(axes, focus.of, across, index)) {
+      const now = mark.tap.join() === focus.at.join();
+      if (now) markVoxel(context, view, mark, depthColours[mark.tap[0]]);
+      else fillVoxel(context, view, {...mark, padding: true}, depthColours[mark.tap[0]]);
+    }
+    ringVoxel(context, view, axes.map((axis, i) => axisTaps(axis, focus.of[i])[focus.at[i]]), across, index);
   } else if (focus.kind === "tap") {
     const marks = latticeOnPlane(axes, focus.at, across, index);
     for (const mark of marks) fillVoxel(context, view, mark, depthColours[focus.at[0]]);

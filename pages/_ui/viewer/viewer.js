@@ -1,13 +1,13 @@
 // The linked viewer: three planes of the input, the kernel, three planes of the output. Hover, scrub and sweep are
 // answered here; only a pin goes to the server.
 
-import {axisTaps, central, clamp, nearestOutput} from "./geometry.js";
+import {axisTaps, central, clamp, nearestOutput, within} from "./geometry.js";
 import {drawKernel} from "./kernel.js";
 import {KINDS, LETTERS} from "./marks.js";
 import {buildPage} from "./page.js";
 import {columnX, drawKind, extentSize, rowY} from "./planes.js";
 import {Volume, colourTable, number} from "./volume.js";
-import {inputWords, outputWords, tapWords} from "./words.js";
+import {inputWords, outputWords, sumWords, tapWords} from "./words.js";
 
 const NAMES = ["depth", "height", "width"];
 const SETTLE_MS = 250;
@@ -20,7 +20,8 @@ export class Viewer {
     this.layer = null; // what the server sent last
     this.hover = null; // what the mouse is on: {kind: "input" | "output" | "tap", at: [d, h, w]}
     this.rest = null; // what is shown when it is on nothing
-    this.sweep = null; // {position, playing, due}
+    this.sweep = null; // over all outputs: {position, playing, due, last}; what is behind it has been filled in
+    this.sum = null; // over the taps of one output: the same, and {output}; what is behind it has been added
     this.zoom = {input: 1, output: 1};
     this.centre = {input: null, output: null};
     this.ranges = {}; // what the hand has set, else the server's
@@ -51,7 +52,7 @@ export class Viewer {
     this.bases.clear();
     const axes = JSON.stringify(header.axes);
     if (!before || JSON.stringify(before.axes) !== axes || before.input.key !== header.input.key) {
-      this.hover = this.sweep = null;
+      this.hover = this.sweep = this.sum = null;
       this.fit();
     }
     for (const kind of KINDS) if (before?.[kind].range !== header[kind].range) delete this.ranges[kind];
@@ -76,7 +77,9 @@ export class Viewer {
   }
 
   get focus() {
-    return this.hover ?? (this.sweep ? {kind: "output", at: this.swept(this.sweep.position)} : this.rest);
+    if (this.hover) return this.hover;
+    if (this.sum) return {kind: "tap", at: this.tapAt(this.sum.position), of: this.sum.output};
+    return this.sweep ? {kind: "output", at: this.swept(this.sweep.position)} : this.rest;
   }
 
   /** The voxels of input and output whose planes are shown for a focus. */
@@ -84,7 +87,7 @@ export class Viewer {
     const {axes, pin} = this.layer;
     if (focus.kind === "output") return {input: central(axes, focus.at), output: focus.at};
     if (focus.kind === "input") return {input: focus.at, output: nearestOutput(axes, focus.at)};
-    const output = this.rest.kind === "output" ? this.rest.at : pin;
+    const output = focus.of ?? (this.rest.kind === "output" ? this.rest.at : pin);
     const voxel = axes.map((axis, i) => clamp(axisTaps(axis, output[i])[focus.at[i]], 0, axis.size - 1));
     return {input: voxel, output};
   }
@@ -121,6 +124,12 @@ export class Viewer {
     return (at[0] * H + at[1]) * W + at[2];
   }
 
+  /** The tap of that number, in the order of the kernel. */
+  tapAt(number) {
+    const [, KH, KW] = this.layer.kernel.shape;
+    return [Math.floor(number / (KH * KW)), Math.floor(number / KW) % KH, number % KW];
+  }
+
   get positions() {
     return this.layer.axes.reduce((all, axis) => all * axis.outputs, 1);
   }
@@ -134,8 +143,7 @@ export class Viewer {
   /** Rest on a voxel: what is shown while the mouse is on nothing. */
   settle(focus) {
     this.rest = focus;
-    this.hover = null;
-    this.pause();
+    this.hover = this.sweep = this.sum = null;
     this.later();
     clearTimeout(this.settling);
     // Where only the pinned planes are here, the server has to send the others.
@@ -148,7 +156,7 @@ export class Viewer {
   pin(output) {
     clearTimeout(this.settling);
     this.rest = {kind: "output", at: output};
-    this.sweep = null;
+    this.sweep = this.sum = null;
     this.later();
     if (output.join() !== this.layer.pin.join()) this.send(output);
   }
@@ -164,8 +172,8 @@ export class Viewer {
 
   release() {
     this.hover = null;
-    if (this.sweep || !this.pinnedNow(this.rest)) {
-      this.sweep = null;
+    if (this.sweep || this.sum || !this.pinnedNow(this.rest)) {
+      this.sweep = this.sum = null;
       this.rest = {kind: "output", at: this.layer.pin};
       this.later();
     } else {
@@ -181,33 +189,58 @@ export class Viewer {
     this.settle({kind, at});
   }
 
-  play() {
-    if (this.sweep?.playing) return this.pause();
-    const position = this.sweep ? this.sweep.position : 0;
-    this.sweep = {position: position >= this.positions - 1 ? 0 : position, playing: true, due: 0, last: performance.now()};
-    this.hover = null;
-    this.tick();
+  /** Walk over all outputs, or stop there. */
+  playSweep() {
+    this.sum = null;
+    this.sweep = this.played(this.sweep, this.positions - 1);
   }
 
-  pause() {
-    if (this.sweep) this.sweep.playing = false;
+  /** Walk over the taps of what is pinned and add up, or stop there. */
+  playSum() {
+    const output = this.layer.pin;
+    this.sweep = null;
+    this.sum = {...this.played(this.sum, this.layer.kernel.data.length - 1), output};
+  }
+
+  /** A walk that begins, goes on, or stops. */
+  played(walk, end) {
+    this.hover = null;
     this.later();
+    if (walk?.playing) return {...walk, playing: false};
+    requestAnimationFrame(() => this.tick());
+    const position = walk && walk.position < end ? walk.position : 0;
+    return {position, end, playing: true, due: 0, last: performance.now()};
   }
 
   tick() {
-    if (!this.sweep?.playing || !this.box.isConnected) return;
+    const walk = this.sum ?? this.sweep;
+    if (!walk?.playing || !this.box.isConnected) return;
     const now = performance.now();
     // Hover interrupts, leaving resumes.
-    if (!this.hover) this.sweep.due += Number(this.speed.value) * (now - this.sweep.last) / 1000;
-    this.sweep.last = now;
-    const steps = Math.floor(this.sweep.due);
+    if (!this.hover) walk.due += Number(this.speed.value) * (now - walk.last) / 1000;
+    walk.last = now;
+    const steps = Math.floor(walk.due);
     if (steps) {
-      this.sweep.due -= steps;
-      this.sweep.position = Math.min(this.sweep.position + steps, this.positions - 1);
-      if (this.sweep.position === this.positions - 1) this.sweep.playing = false;
+      walk.due -= steps;
+      walk.position = Math.min(walk.position + steps, walk.end);
+      walk.playing = walk.position < walk.end;
       this.draw();
     }
     requestAnimationFrame(() => this.tick());
+  }
+
+  /** Product of one tap of an output, and the sum up to it. */
+  added(output, number) {
+    const {axes, kernel} = this.layer;
+    const along = axes.map((axis, i) => axisTaps(axis, output[i]));
+    let [voxel, product, sum] = [0, 0, 0];
+    for (let n = 0; n <= number; n++) {
+      const at = this.tapAt(n).map((tap, i) => along[i][tap]);
+      voxel = at.every((index, i) => within(axes[i], index)) ? this.value("input", at) : null;
+      product = (voxel === undefined ? NaN : voxel ?? 0) * kernel.data[n];
+      sum += product;
+    }
+    return {voxel, product, sum};
   }
 
   fit() {
@@ -255,8 +288,12 @@ export class Viewer {
     return this.ranges[kind] ?? [this.layer[kind].low, this.layer[kind].high];
   }
 
-  sentence({kind, at}) {
-    const {axes, channel, inChannels} = this.layer;
+  sentence({kind, at, of}) {
+    const {axes, channel, inChannels, bias, kernel} = this.layer;
+    if (of) {
+      const mlx = inChannels === 1 ? this.value("output", of) : null;
+      return sumWords(at, of, this.sum.position + 1, kernel, this.added(of, this.sum.position), bias, mlx);
+    }
     if (kind === "output") return outputWords(axes, at, channel, inChannels);
     return kind === "input" ? inputWords(axes, at) : tapWords(axes, at);
   }
@@ -264,7 +301,7 @@ export class Viewer {
   /** What is on screen, for whoever looks from outside. */
   state() {
     const {pin, axes} = this.layer;
-    return {pin, axes, focus: this.focus, shown: this.indices, words: this.sentence(this.focus), took: this.took, sweep: this.sweep};
+    return {pin, axes, focus: this.focus, shown: this.indices, words: this.sentence(this.focus), took: this.took, sweep: this.sweep, sum: this.sum};
   }
 
   /** Where a voxel of a plane is, in pixels of its canvas. */
@@ -281,7 +318,7 @@ export class Viewer {
 
   say(focus) {
     const sentence = this.sentence(focus);
-    const [, name, rest] = sentence.match(/^(.*?) ((?:reads|is read|multiplies) .*)$/);
+    const [, name, rest] = sentence.match(/^(.*?) ((?:reads|is read|multiplies|of output) .*)$/);
     const value = number(this.valueOf(focus));
     this.name.textContent = `${name} `;
     this.number.textContent = `= ${value}`;
@@ -291,9 +328,8 @@ export class Viewer {
     clearTimeout(this.speaking);
     // A screen reader hears where the hand comes to rest, not every voxel on the way.
     this.speaking = setTimeout(() => { if (this.live.textContent !== text) this.live.textContent = text; }, 300);
-    const playing = Boolean(this.sweep?.playing);
-    this.playButton.textContent = playing ? "Pause" : "Sweep";
-    this.playButton.setAttribute("aria-pressed", playing);
+    this.sweepButton.textContent = this.sweep?.playing ? "Pause" : "Sweep";
+    this.sumButton.textContent = this.sum?.playing ? "Pause" : "Add up";
     this.scrub.max = this.positions - 1;
     this.scrub.value = this.position(this.centres(focus).output);
     this.scrub.setAttribute("aria-valuetext", `output ${this.centres(focus).output.join(", ")}`);

@@ -1,6 +1,7 @@
 // What is looked at, in words; for an output the same sentence as conv3d_core.receptive_field.describe.
 
 import {axisLattice, axisReaders, axisTaps, within} from "./geometry.js";
+import {number} from "./volume.js";
 
 const AXIS_NAMES = ["depth", "height", "width"];
 
@@ -30,6 +31,21 @@ export function tapWords(axes, tap) {
   const outside = product(axes.map(axis => axis.outputs)) - inside;
   const padding = outside ? `for ${count(outside)} outputs it falls in the padding` : "it never falls in the padding";
   return `Tap ${position(tap)} multiplies ${count(inside)} ${inside === 1 ? "voxel" : "voxels"}, each for another output; ${padding}.`;
+}
+
+/**
+ * One step of the sum behind an output: tap number `count` of the kernel was just added.
+ *
+ * `voxel` is null in the padding; `mlx` is MLX's value, null where this input channel is not all of it.
+ */
+export function sumWords(tap, output, count, kernel, {voxel, product, sum}, bias, mlx) {
+  const all = kernel.data.length;
+  const weight = number(kernel.data[count - 1]);
+  const term = `${voxel === null ? "padding, 0" : number(voxel)} × ${weight} = ${number(product)}`;
+  const begin = `Tap ${position(tap)} of output ${position(output)}: ${term}; ${count} of ${all} added: ${number(sum)}`;
+  if (count < all) return `${begin}.`;
+  if (mlx === null) return `${begin}, of this input channel alone.`;
+  return `${begin}, with the bias ${number(bias)} ${number(sum + bias)}; MLX says ${number(mlx)}.`;
 }
 
 function places(along) {
