@@ -154,6 +154,20 @@ class Explorer:
         return array
 
 
+def open_page(name: str, **link: str) -> AppTest:
+    """A page that is no explorer, by its link."""
+    app = AppTest.from_file(ROOT / "pages" / f"{name}.py", default_timeout=60)
+    for key, value in link.items():
+        app.query_params[key] = value
+    return run(app)
+
+
+def run(app: AppTest) -> AppTest:
+    app.run()
+    assert [(error.value, error.stack_trace) for error in app.exception] == []
+    return app
+
+
 def as_query(value: Any) -> str | list[str]:
     if isinstance(value, bool):
         return str(value).lower()

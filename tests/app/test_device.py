@@ -12,20 +12,11 @@ from conv3d_core import EngineError
 from conv3d_core.engine import Engine
 from conv3d_core.engine.measure import STEPS
 from pages._ui import cached
-from tests.app.driver import IMPULSE, ROOT, plain
+from tests.app.driver import IMPULSE, open_page, plain, run
 
 
 def open_device(**link: str) -> AppTest:
-    app = AppTest.from_file(ROOT / "pages" / "device.py", default_timeout=60)
-    for key, value in {"volume": IMPULSE, **link}.items():
-        app.query_params[key] = value
-    return run(app)
-
-
-def run(app: AppTest) -> AppTest:
-    app.run()
-    assert [(error.value, error.stack_trace) for error in app.exception] == []
-    return app
+    return open_page("device", **{"volume": IMPULSE, **link})
 
 
 def words(app: AppTest) -> str:

@@ -10,22 +10,13 @@ from streamlit.testing.v1 import AppTest
 from conv3d_core import EngineError
 from conv3d_core.engine import Engine
 from pages._ui import cached
-from tests.app.driver import BRAIN, IMPULSE, ROOT, plain
+from tests.app.driver import BRAIN, IMPULSE, open_page, plain, run
 
 CHARTS = ["growth", *(f"{what}_{axis}" for what in ("window", "coverage", "strength") for axis in "DHW")]
 
 
-def open_page(**link: str) -> AppTest:
-    app = AppTest.from_file(ROOT / "pages" / "receptive_field.py", default_timeout=60)
-    for key, value in {"volume": IMPULSE, **link}.items():
-        app.query_params[key] = value
-    return run(app)
-
-
-def run(app: AppTest) -> AppTest:
-    app.run()
-    assert [(error.value, error.stack_trace) for error in app.exception] == []
-    return app
+def open_field(**link: str) -> AppTest:
+    return open_page("receptive_field", **{"volume": IMPULSE, **link})
 
 
 def words(app: AppTest) -> str:
@@ -46,7 +37,7 @@ def drawn(app: AppTest) -> list[str]:
 
 
 def test_it_opens_with_a_stack_and_every_picture() -> None:
-    app = open_page(volume=BRAIN)
+    app = open_field(volume=BRAIN)
     assert drawn(app) == CHARTS
     frame = growth(app)
     assert frame["window"].tolist() == ["3", "7", "15"]
@@ -66,7 +57,7 @@ def test_it_opens_with_a_stack_and_every_picture() -> None:
 
 
 def test_a_stack_comes_from_a_link() -> None:
-    app = open_page(k="3", s="1", p="0", stack="k1x3x3,k3d2", rd="0", rh="2", rw="2")
+    app = open_field(k="3", s="1", p="0", stack="k1x3x3,k3d2", rd="0", rh="2", rw="2")
     assert growth(app)["window"].tolist() == ["3", "3 × 5 × 5", "7 × 9 × 9"]
     assert "window, mm" not in growth(app).columns, "the impulse has no spacing"
     assert app.text_input(key="layer_2_kernel_size").value == "1,3,3"
@@ -76,7 +67,7 @@ def test_a_stack_comes_from_a_link() -> None:
 
 
 def test_no_further_layer_is_a_stack_too() -> None:
-    app = open_page(k="2", s="3", p="0", stack="")
+    app = open_field(k="2", s="3", p="0", stack="")
     assert len(growth(app)) == 1
     # 17^3 - 12^3
     assert "The layer never reads 3,185 of 4,913 voxels (64.8 %); each of the others is read by 1 output." in words(app)
@@ -85,7 +76,7 @@ def test_no_further_layer_is_a_stack_too() -> None:
 
 
 def test_coverage_is_of_the_stack_or_of_its_first_layer() -> None:
-    app = open_page(k="3", s="1", p="1", stack="k2s3")
+    app = open_field(k="3", s="1", p="1", stack="k2s3")
     assert "The stack of 2 layers reaches all 4,913 voxels" in words(app)
     app.get_by_key("cover").set_value("first layer")
     run(app)
@@ -93,7 +84,7 @@ def test_coverage_is_of_the_stack_or_of_its_first_layer() -> None:
 
 
 def test_fields_write_the_text_and_the_text_fills_the_fields() -> None:
-    app = open_page(stack="k3p1")
+    app = open_field(stack="k3p1")
     app.text_input(key="layer_2_kernel_size").set_value("1, 5 5")
     run(app)
     assert app.text_input(key="stack").value == "k1x5x5p1"
@@ -112,7 +103,7 @@ def test_fields_write_the_text_and_the_text_fills_the_fields() -> None:
 
 
 def test_a_preset_sets_the_sidebar_and_the_stack() -> None:
-    app = open_page()
+    app = open_field()
     (button,) = (button for button in app.button if button.label == "(2+1)D")
     button.click()
     run(app)
@@ -137,7 +128,7 @@ def test_a_preset_sets_the_sidebar_and_the_stack() -> None:
     ],
 )
 def test_what_is_no_stack_is_explained_at_its_control(stack: str, message: str, fields: bool) -> None:
-    app = open_page(stack=stack)
+    app = open_field(stack=stack)
     found = errors(app)
     assert len(found) == 2, "below the header, and at the control"
     assert found[0] == found[1]
@@ -151,20 +142,20 @@ def test_what_is_no_stack_is_explained_at_its_control(stack: str, message: str, 
 
 
 def test_letters_in_a_field_stay_in_that_field() -> None:
-    app = open_page(stack="k3p1")
+    app = open_field(stack="k3p1")
     app.text_input(key="layer_2_padding").set_value("same")
     run(app)
     assert errors(app)[0].startswith("layer 2: padding '?ame' is not understood;")
 
 
 def test_an_impossible_first_layer_is_explained_as_everywhere() -> None:
-    app = open_page(k="200")
+    app = open_field(k="200")
     assert "depth: effective kernel 200 does not fit the padded input of 19" in errors(app)[0]
     assert drawn(app) == []
 
 
 def test_the_gradient_is_of_one_seed_of_several_or_of_smooth_weights() -> None:
-    app = open_page(k="3", s="1", p="1", stack="k3p1,k3p1", draws="1", gradseed="7")
+    app = open_field(k="3", s="1", p="1", stack="k3p1,k3p1", draws="1", gradseed="7")
     assert "(seed 7)" in words(app)
     one = next(text for text in words(app).splitlines() if "of the window's" in text)
     app.number_input(key="draws").set_value(3)
@@ -187,7 +178,7 @@ def test_a_gradient_that_cannot_be_had_leaves_the_rest(monkeypatch: pytest.Monke
     cached.gradient_strength.clear()
     with monkeypatch.context() as patch:
         patch.setattr(Engine, "stack_gradient", refuse)
-        app = open_page(stack="k3p1")
+        app = open_field(stack="k3p1")
     assert errors(app) == ["memory: the gradient needs too much; use a smaller kernel_size."]
     assert drawn(app) == [key for key in CHARTS if not key.startswith("strength")]
     order = [getattr(element, "key", None) or element.type for element in app.main]
@@ -204,7 +195,7 @@ def test_what_takes_long_waits_until_it_is_wanted(monkeypatch: pytest.MonkeyPatc
 
     cached.gradient_strength.clear()
     monkeypatch.setattr(Engine, "stack_gradient", count)
-    app = open_page(k="3", s="1", p="1", out="64", stack="k3p1,k3p1,k3p1,k3p1", draws="32")
+    app = open_field(k="3", s="1", p="1", out="64", stack="k3p1,k3p1,k3p1,k3p1", draws="32")
     assert not asked
     toggle = app.toggle(key="patience")
     assert toggle.label.startswith("Compute it all the same: 32 times ")
