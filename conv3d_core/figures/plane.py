@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from conv3d_core.axis import AXES
-from conv3d_core.figures.palette import ACCENT, GREY, LINE, NOTHING_FINITE, SIGNED, number
+from conv3d_core.figures.palette import ACCENT, GREY, LINE, NOTHING_FINITE, number
 from conv3d_core.figures.thinning import kept, sentence, step_for, thinning_note
 from conv3d_core.spec import Triple
 
@@ -33,7 +33,6 @@ class PlaneInfo:
         aspect: height of a voxel over its width.
         low, high: the ends of the colour scale; scope: what they are taken over ("this map").
         finite: whether there is a finite value to take them from; else they are only there to draw with.
-        signed: zero-centred colours, else grey.
         window: (first, last) row and (first, last) column of what an output can see, inclusive.
         pin: row and column of the pinned voxel on an output plane.
         view: (first, last) row and (first, last) column to show; the whole plane and the window if None.
@@ -48,7 +47,6 @@ class PlaneInfo:
     low: float
     high: float
     scope: str
-    signed: bool
     window: Spans | None = None
     pin: tuple[int, int] | None = None
     view: Spans | None = None
@@ -188,7 +186,7 @@ def _heatmap(info: PlaneInfo) -> go.Heatmap:
         dy=min(step, info.values.shape[0]),
         zmin=info.low,
         zmax=info.high,
-        colorscale=SIGNED if info.signed else GREY,
+        colorscale=GREY,
         zsmooth=False,
         showscale=False,
         hovertemplate=f"{info.axis} {info.index}, {row} %{{y}}, {column} %{{x}}<br><b>%{{z:.5g}}</b><extra></extra>",

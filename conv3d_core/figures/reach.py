@@ -96,7 +96,6 @@ def window_plane_info(
         low=low,
         high=high,
         scope="whole volume",
-        signed=False,
         window=spans_on(window, axis),
         finite=value_range is not None,
     )
@@ -129,7 +128,6 @@ def coverage_plane_info(found: Coverage, voxel: Triple, axis: str, spacing_mm: S
         low=0,
         high=float(max(found.most, 1)),
         scope="whole volume",
-        signed=False,
         pin=pin_on(voxel, axis),
     )
 
@@ -227,7 +225,6 @@ def strength_plane_info(
         low=0.0,
         high=1.0,
         scope="of the largest",
-        signed=False,
         window=window,
         view=((top - margin, bottom + margin), (left - margin, right + margin)),
     )

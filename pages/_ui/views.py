@@ -16,7 +16,7 @@ from conv3d_core.engine import EngineInfo
 from conv3d_core.figures.channels import ChannelStatistics, HistogramInfo, histogram_figure
 from conv3d_core.figures.cost import CostRow, cost_info
 from conv3d_core.figures.maps import MapInfo, tile_png
-from conv3d_core.figures.palette import GREY, NOTHING_FINITE, SIGNED, gradient, number
+from conv3d_core.figures.palette import GREY, NOTHING_FINITE, gradient, number
 from conv3d_core.figures.plane import PlaneInfo, plane_figure
 from conv3d_core.precision import Rounding
 from conv3d_core.shapes import AxisShape, explain_shape, format_bytes
@@ -90,7 +90,7 @@ def precision(dtype: str, found: Rounding) -> None:
 
 def plane(info: PlaneInfo, key: str, height: int) -> None:
     """One plane under its name, axis, index and range; the value is under the cursor."""
-    scale = gradient(SIGNED if info.signed else GREY)
+    scale = gradient(GREY)
     bar = f'{number(info.low)}<i style="background: {scale}"></i>{number(info.high)}<small>{info.scope}</small>'
     st.html(
         f'<div class="plane"><b>{html.escape(info.title)}</b> <span>{info.label}</span></div>'

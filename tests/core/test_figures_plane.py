@@ -42,7 +42,6 @@ def plane(**changes: object) -> PlaneInfo:
         "low": 0.0,
         "high": 46.0,
         "scope": "whole volume",
-        "signed": False,
     }
     return PlaneInfo(**(values | changes))  # type: ignore[arg-type]
 
