@@ -22,10 +22,17 @@ function show({parentElement, data, setTriggerValue}) {
   viewer.update(header, arrays, output => setTriggerValue("pin", output));
 }
 
-function hide(parentElement) {
-  viewers.get(parentElement)?.remove();
-  viewers.delete(parentElement);
-  followNewest();
+/** A page that is drawn anew may say so after it has shown the element again: only what has left the page goes. */
+function hide() {
+  setTimeout(() => {
+    for (const [parentElement, viewer] of viewers) {
+      if (!(parentElement.host ?? parentElement).isConnected) {
+        viewer.remove();
+        viewers.delete(parentElement);
+      }
+    }
+    followNewest();
+  });
 }
 
 function showScene({parentElement}) {
