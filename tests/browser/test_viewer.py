@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.driver import VIEWER, by_key, point_at, ready, scene_state, viewer_canvas, viewer_state, visit
+from tests.browser.driver import SCENE, VIEWER, by_key, point_at, ready, scene_state, viewer_canvas, viewer_state, visit
 
 # Frames that the page sends over its websockets, counted from when the page is watched.
 Sent = list[Any]
@@ -240,6 +240,31 @@ def test_a_step_ends_a_sweep_where_it_stands(page: Page) -> None:
     page.keyboard.press("ArrowRight")
     assert viewer_state(page)["focus"]["at"] == [1, 30, 17]
     assert viewer_state(page)["sweep"] is None
+
+
+def test_only_what_has_left_the_page_goes(page: Page) -> None:
+    """Streamlit may take back an element that it has shown again meanwhile; then the viewer stayed empty."""
+    visit(page, "/?volume=Ramp")
+    viewer_state(page)
+    scene_state(page)
+    taken_back = f"""async () => {{
+        const code = await conv3d.promise;
+        for (const {{root}} of [{VIEWER}, {SCENE}]) code.hide(root);
+        await new Promise(resolve => setTimeout(resolve, 50));
+        return [Boolean({VIEWER}?.box.isConnected), Boolean({SCENE}?.box.isConnected)];
+    }}"""
+    assert page.evaluate(taken_back) == [True, True]
+    gone = """async () => {
+        const code = await conv3d.promise, host = document.createElement('div');
+        document.body.append(host);
+        code.showScene({parentElement: host.attachShadow({mode: 'open'})});
+        const {scene} = host, before = scene.gl !== null;
+        host.remove();
+        code.hide();
+        await new Promise(resolve => setTimeout(resolve, 50));
+        return [before, scene.gl];
+    }"""
+    assert page.evaluate(gone) == [True, None], "its graphics context is given back"
 
 
 def test_the_viewer_by_keyboard_alone(page: Page) -> None:

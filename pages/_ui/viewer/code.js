@@ -22,28 +22,22 @@ function show({parentElement, data, setTriggerValue}) {
   viewer.update(header, arrays, output => setTriggerValue("pin", output));
 }
 
-/** A page that is drawn anew may say so after it has shown the element again: only what has left the page goes. */
-function hide() {
-  setTimeout(() => {
-    for (const [parentElement, viewer] of viewers) {
-      if (!(parentElement.host ?? parentElement).isConnected) {
-        viewer.remove();
-        viewers.delete(parentElement);
-      }
-    }
-    followNewest();
-  });
-}
-
 function showScene({parentElement}) {
   if (scenes.has(parentElement)) return;
   scenes.set(parentElement, new Scene(parentElement, camera));
   followNewest();
 }
 
-function hideScene(parentElement) {
-  scenes.get(parentElement)?.remove();
-  scenes.delete(parentElement);
+/** A page that is drawn anew may say so after it has shown the element again: only what has left the page goes. */
+function hide() {
+  setTimeout(() => {
+    for (const elements of [viewers, scenes]) for (const [parentElement, element] of elements) {
+      if ((parentElement.host ?? parentElement).isConnected) continue;
+      element.remove();
+      elements.delete(parentElement);
+    }
+    followNewest();
+  });
 }
 
 /** A page has one viewer; while it is made anew there may be two. */
@@ -58,6 +52,6 @@ function keep(data) {
   store.put(header.key, new Volume(values, shape, header.origin, header.full));
 }
 
-(globalThis.conv3d ??= Promise.withResolvers()).resolve({show, hide, showScene, hideScene, keep});
+(globalThis.conv3d ??= Promise.withResolvers()).resolve({show, showScene, hide, keep});
 
 export default function () {}

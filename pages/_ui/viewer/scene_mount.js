@@ -2,5 +2,5 @@
 export default function (component) {
   const viewer = (globalThis.conv3d ??= Promise.withResolvers());
   viewer.promise.then(code => code.showScene(component));
-  return () => viewer.promise.then(code => code.hideScene(component.parentElement));
+  return () => viewer.promise.then(code => code.hide());
 }
