@@ -1,5 +1,7 @@
 // Cubes of voxels: which of their faces can be seen, and which one a ray meets. A face is 2 * axis + (0 low, 1 high).
 
+import {others} from "./geometry.js";
+
 /** The faces that no other voxel of the set hides: [position in the list, face]. */
 export function visibleFaces(voxels) {
   if (!voxels.length) return [];
@@ -22,7 +24,7 @@ export function visibleFaces(voxels) {
 /** The twelve edges of a box: pairs of points. */
 export function boxEdges(low, high) {
   return [0, 1, 2].flatMap(axis => {
-    const [first, second] = [0, 1, 2].filter(other => other !== axis);
+    const [first, second] = others(axis);
     return [0, 1, 2, 3].map(bits => {
       const begin = [0, 0, 0];
       begin[axis] = low[axis];

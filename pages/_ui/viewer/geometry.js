@@ -30,6 +30,11 @@ export function axisWindow(axis, output) {
   return [first, first + (axis.kernel - 1) * axis.dilation];
 }
 
+/** First and last index of an input's axis, its padding included as far as any output reads it. */
+export function axisReach(axis) {
+  return [Math.min(0, -axis.padding), Math.max(axis.size - 1, axisWindow(axis, axis.outputs - 1)[1])];
+}
+
 /** The input voxel under the middle tap of an output; the nearest one where that is in the padding. */
 export function central(axes, output) {
   return axes.map((axis, i) => clamp(axisTaps(axis, output[i])[(axis.kernel - 1) >> 1], 0, axis.size - 1));

@@ -1,6 +1,6 @@
 // Draws the three planes of the input or of the output as the viewer stands: voxels, what is lit, crosshair, numbers.
 
-import {axisTaps, axisWindow, clamp, latticeOnPlane, others, readersOnPlane, tapsOnPlane} from "./geometry.js";
+import {axisReach, axisTaps, axisWindow, clamp, latticeOnPlane, others, readersOnPlane, tapsOnPlane} from "./geometry.js";
 import {ACCENT, LETTERS, LINE, MOST_MARKS} from "./marks.js";
 import {Volume, number, paint} from "./volume.js";
 
@@ -13,7 +13,7 @@ export function extent(viewer, kind, axis) {
   if (kind === "output") return [0, a.outputs - 1];
   const volume = viewer.volume("input");
   if (volume && volume.shape[axis] < a.size) return [volume.origin[axis], volume.origin[axis] + volume.shape[axis] - 1];
-  return [Math.min(0, -a.padding), Math.max(a.size - 1, axisWindow(a, a.outputs - 1)[1])];
+  return axisReach(a);
 }
 
 export function extentSize(viewer, kind, axis) {

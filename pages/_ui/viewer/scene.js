@@ -3,11 +3,12 @@
 
 import {START, boxCorners, clipMatrix, lookAt, rayAt, toScreen} from "./camera.js";
 import {boxEdges, hitBox, hitPlane, visibleFaces} from "./cubes.js";
+import {clamp, others} from "./geometry.js";
+import {ACCENT, KINDS, LETTERS, LINE} from "./marks.js";
 import {setStage} from "./stage.js";
 
-const SIDES = ["input", "output"];
-const ACCENT_COLOUR = rgba("#f76707");
-const LINE_COLOUR = rgba("#8590a0");
+const ACCENT_COLOUR = rgba(ACCENT);
+const LINE_COLOUR = rgba(LINE);
 const MARGINS = [58, 40, 16, 24]; // CSS pixels around the scene, for its labels
 const LEAST_PX = 7; // no lit voxel is smaller
 const LEGEND_ENTRIES = 8;
@@ -127,7 +128,7 @@ export class Scene {
   turn(azimuth, elevation) {
     const {camera} = this;
     camera.azimuth += azimuth;
-    camera.elevation = Math.min(Math.max(camera.elevation + elevation, -Math.PI / 2), Math.PI / 2);
+    camera.elevation = clamp(camera.elevation + elevation, -Math.PI / 2, Math.PI / 2);
     this.later();
   }
 
@@ -135,7 +136,7 @@ export class Scene {
   zoomAt(factor, point = this.view?.middle) {
     const {camera, view} = this;
     if (!view) return;
-    const zoom = Math.min(Math.max(camera.zoom * factor, 1), 64);
+    const zoom = clamp(camera.zoom * factor, 1, 64);
     const grown = zoom / camera.zoom;
     camera.pan = zoom === 1 ? [0, 0] : camera.pan.map((pan, i) => pan + (point[i] - view.middle[i]) * (1 - grown));
     camera.zoom = zoom;
@@ -177,14 +178,14 @@ export class Scene {
     const {taps, readers} = this.stage;
     for (const {voxel} of taps) offer(hitBox(ray, ...this.cube("input", voxel)), {kind: "tap", at: voxel});
     for (const voxel of [...readers, this.at.output]) offer(hitBox(ray, ...this.cube("output", voxel)), {kind: "output", at: voxel});
-    for (const kind of SIDES) for (const {across, index, spans} of this.planes[kind]) {
+    for (const kind of KINDS) for (const {across, index, spans} of this.planes[kind]) {
       const [low, high] = this.boxOf(kind, spans);
       const place = this.point(kind, spans.map(() => index))[across];
       const far = hitPlane(ray, across, place, low, high);
       if (far === Infinity) continue;
       const at = spans.map(([first, last], axis) => {
         const met = (ray.origin[axis] + far * ray.direction[axis]) / this.step[axis] - this.placeOf(kind, axis);
-        return axis === across ? index : Math.min(Math.max(Math.round(met), first), last) + 0;
+        return axis === across ? index : clamp(Math.round(met), first, last) + 0;
       });
       offer(far, {kind, at});
     }
@@ -253,7 +254,7 @@ export class Scene {
       const region = kind === "input" ? stage.region : stage.grid;
       const picture = viewer.bases.get(cell);
       if (!plane || !picture || index < region[across][0] || index > region[across][1]) return [];
-      const [row, column] = [0, 1, 2].filter(axis => axis !== across);
+      const [row, column] = others(across);
       const spans = region.map(span => [...span]);
       spans[across] = [index, index];
       // Of a large volume only a box is here.
@@ -316,7 +317,7 @@ export class Scene {
     gl.bindVertexArray(array);
     gl.depthFunc(gl.LEQUAL);
     gl.uniformMatrix4fv(at.camera, false, camera);
-    for (const kind of SIDES) for (const {across, spans, row, column, plane, picture, upwards} of this.planes[kind]) {
+    for (const kind of KINDS) for (const {across, spans, row, column, plane, picture, upwards} of this.planes[kind]) {
       this.bind(`${kind} ${across}`, picture);
       const [low, high] = this.boxOf(kind, spans);
       const length = axis => high[axis] - low[axis];
@@ -400,7 +401,7 @@ export class Scene {
     if (!kept.closeUp) box(this.boxOf("input", stage.all), LINE_COLOUR, 1, 0.4);
     box(this.boxOf("input", stage.region), LINE_COLOUR, 1.5);
     box(this.boxOf("output", stage.grid), LINE_COLOUR, 1.5);
-    for (const kind of SIDES) for (const {across, spans} of this.planes[kind]) {
+    for (const kind of KINDS) for (const {across, spans} of this.planes[kind]) {
       const [low, high] = this.boxOf(kind, spans);
       low[across] = high[across] = (low[across] + high[across]) / 2;
       box([low, high], LINE_COLOUR, 1, 0.7);
@@ -452,7 +453,7 @@ export class Scene {
     });
     const middle = this.where("input", stage.region.map(([first, last]) => (first + last) / 2));
     stage.region.forEach(([first, last], axis) => {
-      const text = `${"DHW"[axis]} ${kept.closeUp ? `${first}–${last}` : axes[axis].size}`;
+      const text = `${LETTERS[axis]} ${kept.closeUp ? `${first}–${last}` : axes[axis].size}`;
       const edges = boxEdges(...this.boxOf("input", stage.region)).filter(([begin, end]) => begin[axis] !== end[axis]);
       const middles = edges.map(([begin, end]) => toScreen(this.view, begin.map((value, i) => (value + end[i]) / 2)));
       // D at the left; H and W below. An axis that points at the eye has no length to be written at.
@@ -466,8 +467,8 @@ export class Scene {
       label.textContent = text;
       label.style.fontWeight = bold ? 600 : 400;
       const half = Math.max(...text.split("\n").map(line => line.length)) * (bold ? 3.9 : 3.6) + 3;
-      const left = Math.min(Math.max(x, half), this.view.width - half);
-      label.style.transform = `translate(${left}px, ${Math.min(Math.max(y, 9), this.view.height - 9)}px) translate(-50%, -50%)`;
+      const left = clamp(x, half, this.view.width - half);
+      label.style.transform = `translate(${left}px, ${clamp(y, 9, this.view.height - 9)}px) translate(-50%, -50%)`;
     });
   }
 
@@ -494,7 +495,7 @@ export class Scene {
     return {
       focus: this.focus, taps, readers, window, region, grid, note, camera: this.camera, closeUp: this.kept.closeUp,
       took: this.took, label: this.canvas.getAttribute("aria-label"), size: [this.view.width, this.view.height],
-      planes: SIDES.map(kind => this.planes[kind].map(({index}) => index)), faces: this.faceProgram.count,
+      planes: KINDS.map(kind => this.planes[kind].map(({index}) => index)), faces: this.faceProgram.count,
     };
   }
 

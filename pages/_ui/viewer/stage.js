@@ -1,7 +1,7 @@
 // What stands where in the 3D scene, in voxels: a voxel is the box from its index - 0.5 to its index + 0.5. The output
 // grid stands beside the input along W, its middle level with the input's, its voxels as large as the input's.
 
-import {axisReaders, axisTaps, axisWindow, clamp, within} from "./geometry.js";
+import {axisReach, axisReaders, axisTaps, axisWindow, clamp, within} from "./geometry.js";
 
 export const MOST_CUBES = 4096; // what software WebGL still turns smoothly
 const MARGIN = 0.75; // how much a close-up shows around the window, in its lengths on each side
@@ -22,7 +22,7 @@ export function setStage(axes, focus, at, step, closeUp) {
   const lit = focus.kind === "input" ? reading : at.output.map(index => [index]);
   const taps = focus.kind === "input" ? [] : tapCubes(axes, at.output, focus.kind === "tap" ? focus.at : null);
   const whole = axes.map(axis => [0, axis.size - 1]);
-  const all = axes.map(axis => [Math.min(0, -axis.padding), Math.max(axis.size - 1, axisWindow(axis, axis.outputs - 1)[1])]);
+  const all = axes.map(axisReach);
   const region = closeUp ? axes.map((axis, i) => around(join(read[i], window[i]), axis.size)) : whole;
   const grid = axes.map((axis, i) => {
     if (!closeUp) return [0, axis.outputs - 1];

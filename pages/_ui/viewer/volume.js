@@ -1,5 +1,7 @@
 // Volumes in the page: found by the key of their content, sent once; and the planes and colours that are cut from them.
 
+import {others} from "./geometry.js";
+
 /** A volume, or the box of one that was sent: `origin` is where its first voxel lies in the whole, of size `full`. */
 export class Volume {
   constructor(data, shape, origin, full) {
@@ -19,7 +21,7 @@ export class Volume {
     if (at < 0 || at >= this.shape[across]) return null;
     const [, H, W] = this.shape;
     const strides = [H * W, W, 1];
-    const [row, column] = [0, 1, 2].filter(axis => axis !== across);
+    const [row, column] = others(across);
     const [rows, columns] = [this.shape[row], this.shape[column]];
     const values = new Float32Array(rows * columns);
     const [down, right] = [strides[row], strides[column]];
