@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages._ui import cached, device_views, frame, head, measuring, session
+from pages._ui import cached, device_views, frame, head, measuring
 
 LOG_EVERY_S = 1.0
 
@@ -31,6 +31,6 @@ with page.main, frame.errors(page.slots, page.main):
     st.subheader("What the engine does")
     show_log()
 
-frame.warn(page.notices, session.not_taken())
+head.end(page)
 if page.run:
     measuring.step(page.run)

@@ -49,7 +49,9 @@ def show_linked(
         volume.spacing_mm,
     )
     title = f"Output {channel} {names[channel]}".rstrip()
-    result = Side(f"{run.name} {channel}", title, chosen.value_range, scope, None)
+    sizes = output_shape[1:4]
+    sent = sent_box(sizes, selection.voxel)
+    result = Side(f"{run.name} {channel} {sent}", title, chosen.value_range, scope, None)
     _, weights, biases = cached.arrays(run)
     of_input = "" if volume.channels == 1 else f" on input {selection.input_channel}"
     bias = 0.0 if biases is None else float(biases[channel])
@@ -62,14 +64,14 @@ def show_linked(
     viewer.show(header, arrays, controls.pin_from_viewer(output_shape))
     with st.container(key="viewer_data"):
         viewer.load()
-        viewer.keep("input", source.key, box, inputs.shape, cut_box(inputs, box))
+        viewer.keep("input", cached.volume_message(source.key, box, inputs.shape, cut_box(inputs, box)))
         if header["overview"]:
             step = overview_step(inputs.shape)
-            viewer.keep("overview", header["overview"]["key"], box, inputs.shape, inputs[::step, ::step, ::step])
+            small = inputs[::step, ::step, ::step]
+            viewer.keep("overview", cached.volume_message(header["overview"]["key"], box, inputs.shape, small))
         if output is not None:
-            sizes = output_shape[1:4]
-            sent = sent_box(sizes, selection.voxel)
-            viewer.keep("output", result.key, sent, sizes, cut_box(output[..., channel], sent))
+            voxels = cut_box(output[..., channel], sent)
+            viewer.keep("output", cached.volume_message(result.key, sent, sizes, voxels))
 
 
 def show_maps(
@@ -196,4 +198,4 @@ if run:
             show(run, page.output_shape, selection, job, planes)
     status.empty()
 
-frame.warn(page.notices, session.not_taken())
+head.end(page)

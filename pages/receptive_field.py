@@ -24,7 +24,7 @@ from conv3d_core.receptive_field import (
 from conv3d_core.spec import Triple
 from conv3d_core.stack import stack_shapes
 from conv3d_core.volumes import Volume
-from pages._ui import cached, frame, head, reach_views, session, stack_controls, views
+from pages._ui import cached, frame, head, reach_views, stack_controls, views
 
 # Up to here a gradient is taken without asking: some seconds on two cores.
 MOST_MACS = 2**32
@@ -108,5 +108,4 @@ if page.run:
                 reach_views.growth(growth_info(specs, (1, *volume.shape), volume.spacing_mm))
             show(volume, specs)
 
-session.remember()
-frame.warn(page.notices, session.not_taken())
+head.end(page)

@@ -25,7 +25,7 @@ from conv3d_core.kernels import RANDOM, kernel_weights
 from conv3d_core.spec import Shape, Triple
 from conv3d_core.stack import MAX_LAYERS
 from conv3d_core.volumes import Volume, crop, load_sample, normalise, read_volume, remap, select_channel
-from pages._ui import session
+from pages._ui import session, viewer
 
 Floats = NDArray[np.float32]
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
@@ -199,6 +199,12 @@ def planes(run: Run, voxel: Triple) -> Planes:
     engine().check_planes(run.spec, (1, *run.volume.shape))
     content, weight, bias = arrays(run)
     return engine().planes(run.spec, content, voxel, weight, bias, dtype=run.dtype, session=session.identity())
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def volume_message(key: str, box: Box, full: Triple, _voxels: Floats) -> bytes:
+    """What the viewer is sent of a volume (D, H, W): packed once, and not at every step of a slider."""
+    return viewer.volume_message(key, box, full, _voxels)
 
 
 def arrays(run: Run) -> tuple[Content, Floats, Floats | None]:

@@ -6,7 +6,7 @@ Every widget is bound to the URL under its key; `conv3d_core.spec.ConvSpec.to_qu
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import streamlit as st
@@ -214,24 +214,38 @@ def ask_selection(output_shape: tuple[int, ...], input_channels: int) -> Selecti
     """The pinned output voxel, as three sliders; the middle of the output until one is moved."""
     channels = output_shape[4]
     columns = st.columns([1, 1, 1, 1.2] + [0.8] * (1 + (input_channels > 1)), vertical_alignment="bottom")
-    voxel = []
-    for column, letter, size in zip(columns[:3], AXES, output_shape[1:4], strict=True):
-        key, middle = f"o{letter.lower()}", (size - 1) // 2
-        session.settle(key, middle, 0, size - 1)
-        label = f"Output {letter} ({AXIS_NAMES[letter]})"
-        if size == 1:
-            # A slider needs two ends; one output is no choice.
-            column.number_input(label, value=0, disabled=True, key=f"only_{key}")
-            voxel.append(0)
-        else:
-            voxel.append(column.slider(label, 0, size - 1, middle, key=key, bind="query-params"))
+    d, h, w = output_shape[1:4]
+    voxel = ask_voxel(columns[:3], (d, h, w), "o")
     axis = columns[3].segmented_control(
         "Planes along", AXES, default="D", required=True, key="axis", bind="query-params", width="stretch"
     )
     channel = _ask_index(columns[4], "Output channel", channels, "oc")
     input_channel = _ask_index(columns[5], "Input channel", input_channels, "ic") if input_channels > 1 else 0
+    return Selection(voxel, channel, input_channel, str(axis))
+
+
+def ask_voxel(places: Sequence[DeltaGenerator], output_size: Triple, prefix: str, of: str = "") -> Triple:
+    """One output voxel, as three sliders; the middle one until one is moved.
+
+    Args:
+        places: of the sliders along D, H, W.
+        output_size: outputs along D, H, W.
+        prefix: of their keys; the axis' letter follows.
+        of: what they are outputs of, for their labels.
+    """
+    voxel = []
+    for place, letter, size in zip(places, AXES, output_size, strict=True):
+        key, middle = f"{prefix}{letter.lower()}", (size - 1) // 2
+        session.settle(key, middle, 0, size - 1)
+        label = f"Output {letter} ({AXIS_NAMES[letter]}){of}"
+        if size == 1:
+            # A slider needs two ends; one output is no choice.
+            place.number_input(label, value=0, disabled=True, key=f"only_{key}")
+            voxel.append(0)
+        else:
+            voxel.append(place.slider(label, 0, size - 1, middle, key=key, bind="query-params"))
     d, h, w = voxel
-    return Selection((d, h, w), channel, input_channel, str(axis))
+    return d, h, w
 
 
 def pin_from_viewer(output_shape: tuple[int, ...]) -> Callable[[], None]:

@@ -61,6 +61,12 @@ def begin(page: str) -> Head:
     return Head(top, slots, notices, main, asked, spec, run, output_shape)
 
 
+def end(head: Head) -> None:
+    """What a page ends with, behind all widgets: what is set is remembered, what a link asked in vain is said."""
+    session.remember()
+    frame.warn(head.notices, session.not_taken())
+
+
 def show(head: Head) -> None:
     """Draw the header. Call once nothing old is left on the page that it does not fit."""
     volume = head.asked.volume

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import streamlit as st
 
 from conv3d_core import ConvSpec
-from conv3d_core.axis import AXES, AXIS_NAMES
+from conv3d_core.axis import AXES
 from conv3d_core.kernels import KERNELS, RANDOM
 from conv3d_core.spec import QUERY_KEYS, Triple
 from conv3d_core.stack import DEFAULTS, MAX_LAYERS, PRESETS, Cells, join_stack, parse_stack, split_stack, stack_text
-from pages._ui import frame, session
+from pages._ui import controls, frame, session
 
 DEFAULT_STACK = "k3s2p1,k3p1"
 NEW_LAYER: Cells = {**DEFAULTS, "kernel_size": "3", "padding": "1"}
@@ -64,19 +64,8 @@ def ask_stack(slots: frame.Slots, first: ConvSpec) -> Callable[[], list[ConvSpec
 
 
 def ask_unit(output_size: Triple, layer: int) -> Triple:
-    """One output of the last layer, as three sliders; the middle one until one is moved."""
-    voxel = []
-    for column, letter, size in zip(st.columns(3), AXES, output_size, strict=True):
-        key, middle = f"r{letter.lower()}", (size - 1) // 2
-        session.settle(key, middle, 0, size - 1)
-        label = f"Output {letter} ({AXIS_NAMES[letter]}) of layer {layer}"
-        if size == 1:
-            column.number_input(label, value=0, disabled=True, key=f"only_{key}")
-            voxel.append(0)
-        else:
-            voxel.append(column.slider(label, 0, size - 1, middle, key=key, bind="query-params"))
-    d, h, w = voxel
-    return d, h, w
+    """One output of the last layer."""
+    return controls.ask_voxel(st.columns(3), output_size, "r", f" of layer {layer}")
 
 
 def ask_reach(layers: int) -> bool:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pages._ui.viewer.pack import pack, unpack
 
-__all__ = ["bundle", "keep", "load", "pack", "scene", "show", "unpack"]
+__all__ = ["bundle", "keep", "load", "pack", "scene", "show", "unpack", "volume_message"]
 
 Floats = NDArray[np.float32]
 FOLDER = Path(__file__).parent
@@ -60,18 +60,21 @@ def scene() -> None:
     _element("conv3d_scene", _source("scene_mount.js"), _source("scene.css"))(key="scene", data={})
 
 
-def keep(name: str, key: str, box: tuple[tuple[int, int], ...], full: tuple[int, ...], voxels: Floats) -> None:
-    """Send a volume, or a box of one, for the viewer to find.
+def keep(name: str, volume: bytes) -> None:
+    """Send a volume, see `volume_message`, for the viewer to find: the "input", the "output" or the "overview"."""
+    _element("conv3d_keep", _source("keep.js"))(key=f"{KEY}_{name}", data=volume)
+
+
+def volume_message(key: str, box: tuple[tuple[int, int], ...], full: tuple[int, ...], voxels: Floats) -> bytes:
+    """A volume, or a box of one.
 
     Args:
-        name: "input", "output" or "overview".
         key: name of its content.
         box: first and last index along D, H, W of what is sent.
         full: sizes of the whole.
         voxels: of the box.
     """
-    header = {"key": key, "origin": [first for first, _ in box], "full": list(full)}
-    _element("conv3d_keep", _source("keep.js"))(key=f"{KEY}_{name}", data=pack(header, {"volume": voxels}))
+    return pack({"key": key, "origin": [first for first, _ in box], "full": list(full)}, {"volume": voxels})
 
 
 def load() -> None:
