@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import math
-import tempfile
-from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
-from tests.browser.conftest import CHROMIUM_FLAGS, ROOT, Server
-from tests.browser.driver import by_key, find_chromium, point_at, ready, viewer_state, visit
+from tests.browser.conftest import ROOT, app_in_a_browser
+from tests.browser.driver import by_key, point_at, ready, viewer_state, visit
 
 WIDTH = 700
 FRAME_MS = 110
@@ -52,19 +50,11 @@ def frames(page: Page) -> list[Image.Image]:
 
 def main() -> None:
     """Run the app, take the frames, write the file."""
-    with tempfile.TemporaryDirectory() as home:
-        server = Server(Path(home))
-        try:
-            server.wait_until_healthy()
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_FLAGS)
-                page = browser.new_context(base_url=server.url, viewport={"width": 1240, "height": 1500}).new_page()
-                visit(page, "/?oc=4&k=5&p=2")
-                ready(page)
-                shots = frames(page)
-                browser.close()
-        finally:
-            server.stop()
+    with app_in_a_browser() as new_page:
+        page = new_page(1240, 1500)
+        visit(page, "/?oc=4&k=5&p=2")
+        ready(page)
+        shots = frames(page)
     # One palette for all, so that nothing flickers.
     strip = Image.new("RGB", (WIDTH, sum(shot.height for shot in shots[::6])))
     top = 0

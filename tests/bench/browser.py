@@ -9,18 +9,16 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import tempfile
 from pathlib import Path
 from typing import Literal
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from conv3d_core.shapes import format_bytes
-from tests.browser.conftest import CHROMIUM_FLAGS, Server
+from tests.browser.conftest import app_in_a_browser
 from tests.browser.driver import (
     VIEWER,
     choose,
-    find_chromium,
     point_at,
     ready,
     set_number,
@@ -124,29 +122,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, default=Path("bench-browser.json"), help="where the numbers go")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as home:
-        server = Server(Path(home))
-        try:
-            server.wait_until_healthy()
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_FLAGS)
-                page = browser.new_context(base_url=server.url, viewport={"width": 1280, "height": 1400}).new_page()
-                visit(page, "/?s=1")
-                page.evaluate(WATCH)
-                planes_ms(page, MOVES)
-                rerun_ms(page)
-                # In turn, so that both meet the same machine.
-                times = [(planes_ms(page, number), rerun_ms(page)) for number in range(MOVES)]
-                hovers = hover_ms(page)
-                other = browser.new_context(base_url=server.url, viewport={"width": 1280, "height": 1400}).new_page()
-                received: list[int] = []
-                other.on(
-                    "websocket", lambda socket: socket.on("framereceived", lambda frame: received.append(len(frame)))
-                )
-                sent = bytes_sent(other, received)
-                browser.close()
-        finally:
-            server.stop()
+    with app_in_a_browser() as new_page:
+        page = new_page(1280, 1400)
+        visit(page, "/?s=1")
+        page.evaluate(WATCH)
+        planes_ms(page, MOVES)
+        rerun_ms(page)
+        # In turn, so that both meet the same machine.
+        times = [(planes_ms(page, number), rerun_ms(page)) for number in range(MOVES)]
+        hovers = hover_ms(page)
+        other = new_page(1280, 1400)
+        received: list[int] = []
+        other.on("websocket", lambda socket: socket.on("framereceived", lambda frame: received.append(len(frame))))
+        sent = bytes_sent(other, received)
     planes, reruns = (sorted(values) for values in zip(*times, strict=True))
     planes_median, rerun_median = statistics.median(planes), statistics.median(reruns)
     quartiles = [planes[len(planes) // 4], planes[3 * len(planes) // 4]]

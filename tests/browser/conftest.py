@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
+from pages._ui import viewer
 from tests.browser.driver import find_chromium
 
 ROOT = Path(__file__).parents[2]
@@ -153,6 +155,35 @@ class Faults:
     def found(self) -> list[str]:
         log = self._server.log.read_bytes()[self._log_start :].decode(errors="replace")
         return self._found + ([f"the server's log:\n{log}"] if "Traceback" in log else [])
+
+
+@contextmanager
+def viewer_code(browser: Browser, exported: str) -> Iterator[Page]:
+    """A page with the viewer's functions and without the app; `exported` is the script that makes them global."""
+    page = browser.new_page()
+    script = f"{viewer.bundle()}\n{exported}\nglobalThis.codeIsThere = true;"
+    page.add_script_tag(type="module", content=script)
+    page.wait_for_function("globalThis.codeIsThere")
+    yield page
+    page.close()
+
+
+@contextmanager
+def app_in_a_browser() -> Iterator[Callable[..., Page]]:
+    """The app and a browser, for programs that are no tests; makes pages, each a visitor of its own."""
+    with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
+        server = Server(Path(home))
+        try:
+            server.wait_until_healthy()
+            browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_FLAGS)
+
+            def new_page(width: int, height: int) -> Page:
+                return browser.new_context(base_url=server.url, viewport={"width": width, "height": height}).new_page()
+
+            yield new_page
+            browser.close()
+        finally:
+            server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page
 
 from conv3d_core import ConvSpec
 from conv3d_core.receptive_field import central_voxel, readers, receptive_field, taps
-from pages._ui import viewer
+from tests.browser.conftest import viewer_code
 from tests.browser.test_viewer_arithmetic import axes_of, layers, outputs_of
 
 EXPORTED = """
@@ -28,11 +28,8 @@ CUBE = "[voxel.map(n => n - 0.5), voxel.map(n => n + 0.5)]"
 @pytest.fixture(scope="module")
 def code(browser: Browser) -> Iterator[Page]:
     """A page with the scene's functions as `sceneCode`."""
-    page = browser.new_page()
-    page.add_script_tag(type="module", content=viewer.bundle() + EXPORTED)
-    page.wait_for_function("globalThis.sceneCode")
-    yield page
-    page.close()
+    with viewer_code(browser, EXPORTED) as page:
+        yield page
 
 
 def cameras(count: int, seed: int) -> Iterator[dict[str, Any]]:

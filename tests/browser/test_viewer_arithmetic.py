@@ -18,6 +18,7 @@ from conv3d_core.figures.linked import Side, linked_info, sent_box
 from conv3d_core.receptive_field import central_voxel, describe, readers, taps
 from conv3d_core.spec import Triple
 from pages._ui import viewer
+from tests.browser.conftest import viewer_code
 
 EXPORTED = """
 globalThis.viewerCode = {
@@ -30,11 +31,8 @@ globalThis.viewerCode = {
 @pytest.fixture(scope="module")
 def code(browser: Browser) -> Iterator[Page]:
     """A page with the viewer's functions as `viewerCode`."""
-    page = browser.new_page()
-    page.add_script_tag(type="module", content=viewer.bundle() + EXPORTED)
-    page.wait_for_function("globalThis.viewerCode")
-    yield page
-    page.close()
+    with viewer_code(browser, EXPORTED) as page:
+        yield page
 
 
 def layers(count: int, seed: int, largest: int = 9) -> Iterator[tuple[ConvSpec, Triple]]:
