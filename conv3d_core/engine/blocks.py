@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import mmap
 import os
-import tempfile
 import threading
 import weakref
 from collections import OrderedDict
@@ -19,6 +18,7 @@ import numpy as np
 
 from conv3d_core.engine.operands import Floats
 from conv3d_core.errors import EngineError
+from conv3d_core.isolation import anonymous_file
 
 _NUMBERS = itertools.count(1)
 
@@ -48,7 +48,7 @@ class Block:
         self.key = key
         self.pins = 0
         try:
-            self.descriptor = _anonymous_file()
+            self.descriptor = anonymous_file()
             # The mapping itself ends with the last array that looks into it.
             self.close = weakref.finalize(self, os.close, self.descriptor)
             os.truncate(self.descriptor, self.nbytes)
@@ -149,10 +149,3 @@ class Store:
             return next((block for block in everywhere if block.key == key), None)
         fitting = (b for b in self._idle.values() if b.key is None and nbytes <= b.nbytes <= 4 * max(nbytes, 2**16))
         return next(fitting, None)
-
-
-def _anonymous_file() -> int:
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("conv3d")
-    with tempfile.TemporaryFile() as file:  # macOS: without a name, in the page cache unless memory is short
-        return os.dup(file.fileno())

@@ -19,15 +19,14 @@ from collections.abc import Iterable
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
-from pathlib import Path
 from typing import IO, Any
 
 from conv3d_core.engine import blas
 from conv3d_core.engine.blocks import Block
 from conv3d_core.errors import EngineError
+from conv3d_core.isolation import process_environment, status_in_words
 
 MODULE = "conv3d_core.engine.worker"
-SOURCE_ROOT = Path(__file__).resolve().parents[2]
 GRACE_S = 1.0
 TAIL_BYTES = 4096
 OUT_OF_MEMORY = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS)
@@ -168,7 +167,7 @@ class WorkerProcess:
             printed: `printed_bytes` when the request began: what came before says nothing of it.
         """
         status = self._exit_status()
-        problem = f"the worker process ended with {_status_in_words(status)}"
+        problem = f"the worker process ended with {status_in_words(status)}"
         line = self._last_line(printed)
         if line:
             # A semicolon stands between problem and remedy, and nowhere else.
@@ -195,30 +194,18 @@ class WorkerProcess:
 
 
 def worker_environment(accelerate: bool = True) -> dict[str, str]:
-    """This process' environment, with conv3d_core importable from any working directory.
+    """`process_environment`, and how MLX is to multiply.
 
     Args:
         accelerate: whether a faster BLAS may take the place of MLX's own, see `blas`.
     """
-    environment = dict(os.environ)
-    paths = [str(SOURCE_ROOT), environment.get("PYTHONPATH", "")]
-    environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    # One thread for a BLAS: the lanes are the threads, each of them multiplies alone.
+    environment = process_environment()
     # MLX's CUDA build multiplies in TF32 unless told otherwise, an error of 3e-4: the picture is the layer's float32.
     environment.setdefault("MLX_ENABLE_TF32", "0")
-    # The lanes are the threads: each of them multiplies alone.
-    environment["OPENBLAS_NUM_THREADS"] = "1"
     if not accelerate:
         environment[blas.VARIABLE] = blas.OFF
     return environment
-
-
-def _status_in_words(status: int) -> str:
-    if status >= 0:
-        return f"exit status {status}"
-    try:
-        return signal.Signals(-status).name
-    except ValueError:
-        return f"signal {-status}"
 
 
 def _end(process: subprocess.Popen[bytes], connections: list[Connection], output: IO[bytes]) -> None:

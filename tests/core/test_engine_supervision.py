@@ -637,10 +637,10 @@ def test_shared_memory_that_cannot_be_had_is_an_error_and_the_lane_goes_on(
 
     def no_reply(nbytes: int) -> Any:
         with monkeypatch.context() as patch:
-            patch.setattr("conv3d_core.engine.blocks._anonymous_file", no_more)
+            patch.setattr("conv3d_core.engine.blocks.anonymous_file", no_more)
             return Block(nbytes)
 
-    for name, instead in (("blocks._anonymous_file", no_more), ("supervisor.Block", no_reply)):
+    for name, instead in (("blocks.anonymous_file", no_more), ("supervisor.Block", no_reply)):
         with monkeypatch.context() as patch:
             patch.setattr(f"conv3d_core.engine.{name}", instead)
             ask = in_thread(lambda: engine.run(spec, x, weight))
