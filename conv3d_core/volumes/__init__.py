@@ -3,10 +3,22 @@
 NumPy only; the libraries of a format are imported when a file of that format is read.
 """
 
-from conv3d_core.volumes.bundled import BUNDLED, DEFAULT_SAMPLE, Sample, load_sample
-from conv3d_core.volumes.door import read_volume
+from conv3d_core.volumes.bundled import BUNDLED, DEFAULT_SAMPLE, Sample, load_sample, thumbnail_of
+from conv3d_core.volumes.door import inspect_volume, read_volume
+from conv3d_core.volumes.entry import Entry, Part
+from conv3d_core.volumes.formats.raw import RawLayout
 from conv3d_core.volumes.limits import MAX_VOLUME_BYTES
-from conv3d_core.volumes.prepare import NORMALISATIONS, crop, normalise, reduce, remap, select_channel
+from conv3d_core.volumes.load import fitting_reduction
+from conv3d_core.volumes.prepare import (
+    NONFINITE,
+    NORMALISATIONS,
+    crop,
+    normalise,
+    reduce,
+    remap,
+    replace_nonfinite,
+    select_channel,
+)
 from conv3d_core.volumes.volume import Volume
 from conv3d_core.volumes.write import output_affine, write_nifti
 
@@ -14,16 +26,24 @@ __all__ = [
     "BUNDLED",
     "DEFAULT_SAMPLE",
     "MAX_VOLUME_BYTES",
+    "NONFINITE",
     "NORMALISATIONS",
+    "Entry",
+    "Part",
+    "RawLayout",
     "Sample",
     "Volume",
     "crop",
+    "fitting_reduction",
+    "inspect_volume",
     "load_sample",
     "normalise",
     "output_affine",
     "read_volume",
     "reduce",
     "remap",
+    "replace_nonfinite",
     "select_channel",
+    "thumbnail_of",
     "write_nifti",
 ]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from conv3d_core.errors import VolumeError
 from conv3d_core.volumes import synthetic
 from conv3d_core.volumes.door import read_volume
-from conv3d_core.volumes.prepare import reduce
+from conv3d_core.volumes.entry import Part
 from conv3d_core.volumes.volume import Float32, Volume
 
 FOLDER = Path(__file__).resolve().parents[2] / "assets" / "volumes"
+THUMBNAILS = FOLDER.parent / "thumbnails"
 DEFAULT_SAMPLE = "mni152_t1_2mm"
 
 
@@ -133,8 +134,9 @@ def load_sample(key: str) -> Volume:
         array = sample.make()
         array.flags.writeable = False
         return Volume(array, sample.title, source=f"computed: conv3d_core.volumes.synthetic.{sample.make.__name__}()")
-    volume = replace(read_volume(FOLDER / str(sample.file)), name=sample.title)
-    if sample.reduce == 1:
-        return volume
-    source = f"{volume.source}, mean over {sample.reduce}^3 voxels"
-    return replace(reduce(volume, sample.reduce), source=source)
+    return read_volume(FOLDER / str(sample.file), sample.title, part=Part(reduce=sample.reduce))
+
+
+def thumbnail_of(key: str) -> bytes:
+    """A picture of that bundled volume, as PNG; `tools/thumbnails.py` makes them."""
+    return (THUMBNAILS / f"{key}.png").read_bytes()

@@ -1,21 +1,27 @@
-"""What a file may ask of this machine, decided from its header before anything is allocated."""
+"""What a file may ask of this machine, decided from its header before anything is made of it."""
 
 from __future__ import annotations
 
 import math
 import unicodedata
-import zlib
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 
 from conv3d_core.errors import VolumeError
 
-MAX_VOLUME_BYTES = 512 * 2**20
-MAX_NAME = 80
 MIB = 2**20
-GZIP = b"\x1f\x8b"
-FIRST_PIECE = 128
+# Of a volume as float32; what is larger is read in part, or reduced.
+MAX_VOLUME_BYTES = 512 * MIB
+# Of a compressed file that has to be inflated as a whole.
+MAX_INFLATED_BYTES = 2048 * MIB
+MAX_MEMBERS = 20_000
+MAX_FRAMES = 100_000
+MAX_AXES = 32
+MAX_NAME = 80
+EXTRAS = "requirements-formats.txt"
 
 
 def shown(name: str) -> str:
@@ -24,9 +30,17 @@ def shown(name: str) -> str:
     >>> shown("../secret/scan\x1b[31m.nii")
     'scan[31m.nii'
     """
-    last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
-    clean = "".join(letter for letter in last if not unicodedata.category(letter).startswith("C"))
-    return clean if len(clean) <= MAX_NAME else clean[: MAX_NAME - 3] + "..."
+    return clean(name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1])
+
+
+def clean(text: str) -> str:
+    r"""Text out of a file, fit to be shown: without control characters, cut to 80.
+
+    >>> clean("a/b\n\u202ec")
+    'a/bc'
+    """
+    kept = "".join(letter for letter in text if not unicodedata.category(letter).startswith("C"))
+    return kept if len(kept) <= MAX_NAME else kept[: MAX_NAME - 3] + "..."
 
 
 def broken(problem: str, remedy: str = "save or copy it again", **fields: object) -> VolumeError:
@@ -34,31 +48,33 @@ def broken(problem: str, remedy: str = "save or copy it again", **fields: object
     return VolumeError("file", problem, remedy, **fields)  # type: ignore[arg-type]
 
 
-def check_size(shape: Sequence[int]) -> int:
+def check_sizes(shape: Sequence[int]) -> int:
     """Number of elements of a declared shape, in Python's integers, which cannot overflow.
 
     Raises:
-        VolumeError: a size below 1, or more than `MAX_VOLUME_BYTES` as float32.
+        VolumeError: a size below 1, or more than anything has.
     """
     sizes = tuple(int(size) for size in shape)
     if any(size < 1 for size in sizes):
-        raise broken(f"the declared shape {sizes} holds no voxel", "use a volume whose sizes are all >= 1", value=sizes)
-    elements = math.prod(sizes)
-    if 4 * elements > MAX_VOLUME_BYTES:
         raise broken(
-            f"the declared shape {sizes} needs {4 * elements / MIB:,.0f} MiB as float32",
-            f"crop or reduce it to at most {MAX_VOLUME_BYTES // MIB} MiB first",
+            f"the declared shape {clean(str(sizes))} holds no voxel",
+            "use a volume whose sizes are all >= 1",
             value=sizes,
         )
+    elements = math.prod(sizes)
+    if elements >= 2**48 or len(sizes) > MAX_AXES:
+        raise broken(f"the declared shape {clean(str(sizes))} is larger than any volume", value=sizes)
     return elements
 
 
-def check_dtype(dtype: np.dtype[np.generic]) -> None:
+def check_dtype(dtype: np.dtype[Any]) -> None:
     """Let real numbers of up to 8 bytes pass.
 
     Raises:
         VolumeError: complex, structured, object, text, date or extended precision values.
     """
+    if dtype.hasobject:
+        raise broken("it holds Python objects, and reading those would run code from the file", "save numbers only")
     if dtype.kind == "c":
         raise broken(f"{dtype} values are complex", "save the magnitude or the real part as float32", value=str(dtype))
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
@@ -76,36 +92,19 @@ def check_present(needed: int, present: int) -> None:
         raise broken(f"it is cut off: its header declares {needed:,} bytes and {present:,} are there", value=present)
 
 
-def inflate(data: bytes, limit: int) -> bytes:
-    """The first ``limit`` bytes of gzip data (of all its members), never more than that in memory.
+def need(module: str, package: str, kind: str) -> Any:
+    """A module of a format whose library is not installed with the app.
 
-    Where the data ends within the limit its checksum is verified.
+    Args:
+        module: to import.
+        package: that brings it, as pip names it.
+        kind: of file, in words.
 
     Raises:
-        VolumeError: damaged or cut-off gzip data.
+        VolumeError: it is not installed.
     """
-    # Fed piece by piece: zlib hands back what lies behind a member's end as a copy, and there may be a million members.
-    view = memoryview(data)
-    parts: list[bytes] = []
-    left, at = limit, 0
-    while view[at : at + 2] == GZIP:
-        stream = zlib.decompressobj(wbits=31)
-        length = FIRST_PIECE
-        while not stream.eof:
-            piece = view[at : at + length]
-            if not piece:
-                raise broken("its gzip data is cut off", value=len(data))
-            try:
-                # One byte more lets zlib reach the checksum behind the last byte wanted.
-                part = stream.decompress(piece, left + 1)
-            except zlib.error as error:
-                raise broken(f"its gzip data is damaged ({error})") from error
-            if len(part) > left:
-                return b"".join([*parts, part[:left]])
-            # Fewer bytes than asked for: all of the piece has been read.
-            parts.append(part)
-            left -= len(part)
-            at += len(piece)
-            length = min(2 * length, MIB)
-        at -= len(stream.unused_data)
-    return b"".join(parts)
+    try:
+        return import_module(module)
+    except ImportError as error:
+        problem = f"{kind} is read by {package}, which is not installed"
+        raise broken(problem, f"pip install -r {EXTRAS} (or only {package})", value=package) from error

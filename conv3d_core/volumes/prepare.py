@@ -10,10 +10,11 @@ import numpy as np
 
 from conv3d_core.axis import AXES, AXIS_NAMES
 from conv3d_core.errors import VolumeError
-from conv3d_core.volumes.volume import Float32, Float64, Volume
+from conv3d_core.volumes.volume import Float32, Volume, moved, non_finite
 
 LETTERS = "DHWC"
 NORMALISATIONS = ("none", "0-1", "z-score")
+NONFINITE = ("keep", "0", "mean", "min")
 
 
 def remap(volume: Volume, axes: str) -> Volume:
@@ -85,7 +86,7 @@ def crop(volume: Volume, box: Sequence[tuple[int, int]]) -> Volume:
                 value=(first, last),
             )
     array = volume.array[tuple(slice(first, last + 1) for first, last in pairs)]
-    affine = _moved(volume.affine, (1.0, 1.0, 1.0), tuple(first for first, _ in pairs))
+    affine = moved(volume.affine, (1.0, 1.0, 1.0), tuple(first for first, _ in pairs))
     return replace(volume, array=_frozen(np.ascontiguousarray(array)), affine=affine)
 
 
@@ -116,6 +117,33 @@ def normalise(volume: Volume, how: str) -> Volume:
     return replace(volume, array=_frozen(result), notes=notes)
 
 
+def replace_nonfinite(volume: Volume, how: str) -> Volume:
+    """The volume with its NaN and infinite values replaced; how many they were stays in the notes.
+
+    Args:
+        volume: (D, H, W, C).
+        how: "keep" them, or put "0", the "mean" or the "min" of the finite values in their place.
+
+    Raises:
+        VolumeError: an unknown ``how``, or no finite value to take the mean or the minimum of.
+
+    >>> replace_nonfinite(Volume(np.array([2, np.nan, 6]).reshape(3, 1, 1, 1)), "mean").array.ravel().tolist()
+    [2.0, 4.0, 6.0]
+    """
+    if how not in NONFINITE:
+        choices = ", ".join(repr(name) for name in NONFINITE)
+        raise VolumeError("nonfinite", f"{how!r} is not known", f"use one of {choices}", value=how)
+    counted = non_finite(volume.array)
+    if how == "keep" or not counted:
+        return volume
+    low, _, mean, _ = _statistics(volume.array, "nonfinite") if how != "0" else (0.0, 0.0, 0.0, 0.0)
+    value = {"0": 0.0, "mean": mean, "min": low}[how]
+    array = volume.array.copy()
+    array[~np.isfinite(array)] = value
+    notes = tuple(f"{note} replaced by {value:g}" for note in counted)
+    return replace(volume, array=_frozen(array), notes=volume.notes + notes)
+
+
 def reduce(volume: Volume, factor: int) -> Volume:
     """The mean over blocks of factor x factor x factor voxels; what is left over at the ends is dropped.
 
@@ -135,7 +163,7 @@ def reduce(volume: Volume, factor: int) -> Volume:
         kept = array[(slice(None),) * axis + (slice(0, blocks * factor),)]
         array = kept.reshape(*kept.shape[:axis], blocks, factor, *kept.shape[axis + 1 :]).mean(axis=axis + 1)
     centre = (factor - 1) / 2
-    affine = _moved(volume.affine, (factor, factor, factor), (centre, centre, centre))
+    affine = moved(volume.affine, (factor, factor, factor), (centre, centre, centre))
     spacing = None
     if volume.spacing_mm is not None:
         d, h, w = (length * factor for length in volume.spacing_mm)
@@ -143,16 +171,7 @@ def reduce(volume: Volume, factor: int) -> Volume:
     return replace(volume, array=_frozen(array.astype(np.float32)), spacing_mm=spacing, affine=affine)
 
 
-def _moved(affine: Float64 | None, step: Sequence[float], origin: Sequence[float]) -> Float64 | None:
-    """The affine of a grid whose index i lies at ``i * step + origin`` of the old one."""
-    if affine is None:
-        return None
-    grid = np.diag([*step, 1.0])
-    grid[:3, 3] = origin
-    return np.asarray(affine @ grid)
-
-
-def _statistics(array: Float32) -> tuple[float, float, float, float]:
+def _statistics(array: Float32, field: str = "normalise") -> tuple[float, float, float, float]:
     """Least, greatest, mean and standard deviation of the finite values, in float64, plane by plane."""
     count, total, squares = 0, 0.0, 0.0
     low, high = np.inf, -np.inf
@@ -162,7 +181,9 @@ def _statistics(array: Float32) -> tuple[float, float, float, float]:
             low, high = min(low, float(values.min())), max(high, float(values.max()))
             count, total = count + values.size, total + float(values.sum())
     if not count:
-        raise VolumeError("normalise", "there is no finite value to measure", "use 'none', or another volume")
+        raise VolumeError(
+            field, "there is no finite value to measure", "leave the values as they are, or use another volume"
+        )
     mean = total / count
     for plane in array:
         values = plane[np.isfinite(plane)].astype(np.float64) - mean

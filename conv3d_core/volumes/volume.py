@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -60,7 +61,7 @@ class Volume:
         put(self, "spacing_mm", _spacing(self.spacing_mm))
         put(self, "affine", _affine(self.affine))
         kept = tuple(note for note in self.notes if not note.endswith(COUNTED))
-        put(self, "notes", kept + _non_finite(array))
+        put(self, "notes", kept + non_finite(array))
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -77,6 +78,11 @@ class Volume:
     def nbytes(self) -> int:
         """Bytes of the array."""
         return int(self.array.nbytes)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether no value is NaN or infinite; those that are have been counted in the notes."""
+        return not any(note.endswith(COUNTED) for note in self.notes)
 
     @cached_property
     def digest(self) -> str:
@@ -111,6 +117,15 @@ class Volume:
         cosines = self.affine[:3, :3] / np.linalg.norm(self.affine[:3, :3], axis=0)
         nearest = np.abs(cosines).argmax(axis=0)
         return "".join(WORLD[world][int(cosines[world, axis] < 0)] for axis, world in enumerate(nearest))
+
+
+def moved(affine: Float64 | None, step: Sequence[float], origin: Sequence[float]) -> Float64 | None:
+    """The affine of a grid whose index i lies at ``i * step + origin`` of the old one."""
+    if affine is None:
+        return None
+    grid = np.diag([*step, 1.0])
+    grid[:3, 3] = origin
+    return np.asarray(affine @ grid)
 
 
 def _array(given: ArrayLike) -> Float32:
@@ -160,7 +175,8 @@ def _affine(given: Float64 | None) -> Float64 | None:
     return affine
 
 
-def _non_finite(array: Float32) -> tuple[str, ...]:
+def non_finite(array: Float32) -> tuple[str, ...]:
+    """How many values are NaN and how many infinite, in words; empty where none is."""
     # The minimum of anything with a NaN is NaN: two passes without a temporary settle the usual case.
     if np.isfinite(array.min()) and np.isfinite(array.max()):
         return ()

@@ -233,7 +233,7 @@ class TestNormalise:
         with pytest.raises(VolumeError, match=r"normalise: 'max' is not known; use one of 'none', '0-1', 'z-score'\.$"):
             normalise(ramp(), "max")
         with pytest.raises(
-            VolumeError, match=r"normalise: there is no finite value to measure; use 'none', or another"
+            VolumeError, match=r"normalise: there is no finite value to measure; leave the values as they are"
         ):
             normalise(Volume(np.full((1, 1, 1, 1), np.nan)), "0-1")
 
