@@ -71,6 +71,13 @@ BUNDLED: dict[str, Sample] = {
         "MIT (nibabel)",
         file="mri_nibabel_example4d.nii.gz",
     ),
+    "mr_series": Sample(
+        "Brain, MR series with gaps",
+        "20 DICOM files with planes 7 mm apart and 0.86 mm in plane: a kernel reaches eight times as far along D.",
+        "C is 1, proton density signal",
+        "BSD-3 (RII-UTHSCSA)",
+        file="dicom_mr_brain_anon_20slices.zip",
+    ),
     "nuclei_3d": Sample(
         "Cell nuclei, fluorescence",
         "A small stack of fluorescent nuclei: bright blobs that touch, as in StarDist's example.",

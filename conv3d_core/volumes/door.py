@@ -13,6 +13,7 @@ from conv3d_core.volumes import folder
 from conv3d_core.volumes.entry import WHOLE, Entry, Part
 from conv3d_core.volumes.form import Format
 from conv3d_core.volumes.formats import (
+    dicom,
     nifti,
     numpy_files,
     tiff,
@@ -28,6 +29,7 @@ Given = Data | Path | str | Sequence[tuple[str, Data]]
 FORMATS: tuple[Format, ...] = (
     numpy_files.FORMAT,
     nifti.FORMAT,
+    dicom.FORMAT,  # before TIFF, with whose magic its preamble may begin
     tiff.FORMAT,
 )
 LISTED = 8

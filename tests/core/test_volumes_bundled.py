@@ -16,6 +16,7 @@ SHAPES = {
     "mni152_t1_2mm": (94, 116, 98, 1),
     "mni152_t1_1mm": (189, 233, 197, 1),
     "epi_4d": (24, 96, 128, 2),
+    "mr_series": (20, 256, 256, 1),
     "nuclei_3d": (31, 61, 57, 1),
     "dti_v1": (53, 128, 128, 3),
     "indian_pines": (200, 64, 64, 1),
@@ -43,7 +44,8 @@ def test_each_loads(key):
     assert "slice" not in sample.description, "a cut is a plane here"
     assert sample.channels.startswith("C is ")
     assert sample.kind == ("real" if sample.file else "synthetic")
-    assert (volume.spacing_mm is None) == (key not in ("mni152_t1_2mm", "mni152_t1_1mm", "epi_4d", "dti_v1"))
+    measured = ("mni152_t1_2mm", "mni152_t1_1mm", "epi_4d", "mr_series", "dti_v1")
+    assert (volume.spacing_mm is None) == (key not in measured)
 
 
 def test_an_unknown_key():
@@ -65,7 +67,7 @@ def test_every_file_is_listed_with_its_checksum():
 def test_importing_reads_no_format_library():
     code = "import sys, conv3d_core.volumes as v; v.load_sample('ramp'); print(sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    for name in ("nibabel", "tifffile", "mlx", "streamlit"):
+    for name in ("nibabel", "pydicom", "tifffile", "mlx", "streamlit"):
         assert f"'{name}'" not in loaded
 
 
@@ -76,6 +78,11 @@ def test_the_default_is_the_mean_of_the_full_one():
     np.testing.assert_allclose(half.affine @ [40, 50, 60, 1], whole.affine @ [80.5, 100.5, 120.5, 1])
     assert half.spacing_mm == (2, 2, 2)
     assert half.source.endswith("mean over 2^3 voxels")
+
+
+def test_the_series_is_anisotropic():
+    d, h, w = load_sample("mr_series").spacing_mm
+    assert (round(d, 1), round(h, 2), round(w, 2)) == (7.0, 0.86, 0.86)
 
 
 def test_the_fibre_directions_are_unit_vectors():
