@@ -14,7 +14,9 @@ from conv3d_core.volumes.entry import WHOLE, Entry, Part
 from conv3d_core.volumes.form import Format
 from conv3d_core.volumes.formats import (
     dicom,
+    metaimage,
     nifti,
+    nrrd,
     numpy_files,
     tiff,
 )
@@ -31,6 +33,8 @@ FORMATS: tuple[Format, ...] = (
     nifti.FORMAT,
     dicom.FORMAT,  # before TIFF, with whose magic its preamble may begin
     tiff.FORMAT,
+    nrrd.FORMAT,
+    metaimage.FORMAT,
 )
 LISTED = 8
 KNOWN = (
