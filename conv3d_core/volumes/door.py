@@ -15,9 +15,11 @@ from conv3d_core.volumes.form import Format
 from conv3d_core.volumes.formats import (
     dicom,
     metaimage,
+    mrc,
     nifti,
     nrrd,
     numpy_files,
+    safetensors_file,
     tiff,
 )
 from conv3d_core.volumes.formats.raw import RawLayout, entry_of
@@ -35,6 +37,8 @@ FORMATS: tuple[Format, ...] = (
     tiff.FORMAT,
     nrrd.FORMAT,
     metaimage.FORMAT,
+    mrc.FORMAT,
+    safetensors_file.FORMAT,
 )
 LISTED = 8
 KNOWN = (
