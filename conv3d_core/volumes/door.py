@@ -14,6 +14,7 @@ from conv3d_core.volumes.entry import WHOLE, Entry, Part
 from conv3d_core.volumes.form import Format
 from conv3d_core.volumes.formats import (
     dicom,
+    hdf5,
     metaimage,
     mrc,
     nifti,
@@ -39,6 +40,7 @@ FORMATS: tuple[Format, ...] = (
     metaimage.FORMAT,
     mrc.FORMAT,
     safetensors_file.FORMAT,
+    hdf5.FORMAT,
 )
 LISTED = 8
 KNOWN = (
