@@ -22,6 +22,7 @@ from conv3d_core.volumes.formats import (
     numpy_files,
     safetensors_file,
     tiff,
+    zarr_files,
 )
 from conv3d_core.volumes.formats.raw import RawLayout, entry_of
 from conv3d_core.volumes.limits import MAX_MEMBERS, broken, clean, shown
@@ -41,6 +42,7 @@ FORMATS: tuple[Format, ...] = (
     mrc.FORMAT,
     safetensors_file.FORMAT,
     hdf5.FORMAT,
+    zarr_files.FORMAT,
 )
 LISTED = 8
 KNOWN = (
