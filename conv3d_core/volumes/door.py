@@ -20,6 +20,7 @@ from conv3d_core.volumes.formats import (
     nifti,
     nrrd,
     numpy_files,
+    pictures,
     safetensors_file,
     tiff,
     zarr_files,
@@ -43,6 +44,7 @@ FORMATS: tuple[Format, ...] = (
     safetensors_file.FORMAT,
     hdf5.FORMAT,
     zarr_files.FORMAT,
+    pictures.FORMAT,
 )
 LISTED = 8
 KNOWN = (
