@@ -42,10 +42,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 class _ByFile(LoadScopeScheduling):
     """A file's tests stay in one worker, and so do all browser tests: one server, one browser.
 
+    Only the many files made to hurt are shared out: each is read in a process of its own anyway.
+
     xdist's own way to say the latter, `--dist loadgroup`, does nothing with pytest 9.2.
     """
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith("tests/core/test_hostile.py"):
+            return nodeid
         return "browser" if nodeid.startswith("tests/browser/") else nodeid.partition("::")[0]
 
 
