@@ -9,25 +9,36 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Hashable
 from functools import partial
-from io import BytesIO
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from conv3d_core import ConvSpec, VolumeError
+from conv3d_core import ConvSpec
 from conv3d_core.effective_field import strength_of
 from conv3d_core.engine import Content, Engine, Job, Planes
 from conv3d_core.figures.channels import ChannelStatistics, HistogramInfo, channel_statistics, histogram_info
 from conv3d_core.figures.palette import value_range
+from conv3d_core.figures.thumbnail import thumbnail_png
 from conv3d_core.kernels import RANDOM, kernel_weights
 from conv3d_core.spec import Shape, Triple
 from conv3d_core.stack import MAX_LAYERS
-from conv3d_core.volumes import Volume, crop, load_sample, normalise, read_volume, remap, select_channel
+from conv3d_core.volumes import (
+    Volume,
+    crop,
+    folder,
+    load_sample,
+    normalise,
+    remap,
+    replace_nonfinite,
+    select_channel,
+)
 from pages._ui import session, viewer
 
 Floats = NDArray[np.float32]
+STAMP = 72
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
@@ -37,6 +48,7 @@ class Preparation(NamedTuple):
     axes: str = "DHWC"
     channel: int | None = None
     box: Box | None = None
+    nonfinite: str = "keep"
     normalisation: str = "none"
 
 
@@ -84,25 +96,22 @@ def sample(key: str) -> Volume:
     return load_sample(key)
 
 
-@st.cache_resource(max_entries=2, show_spinner=False)
-def _uploaded(file_id: str, name: str, member: str | None, _file: BytesIO) -> Volume | VolumeError:
-    # Kept, not handled: a file that cannot be read must not be read again at every rerun.
-    try:
-        return read_volume(_file.getvalue(), name, member)
-    except VolumeError as error:
-        return error
+@st.cache_data(ttl=5, show_spinner=False)
+def listing(root: str) -> list[str]:
+    """What can be chosen in a folder of this machine."""
+    return folder.listing(Path(root))
 
 
-def uploaded(file_id: str, name: str, member: str | None, file: BytesIO) -> Volume:
-    """An uploaded file, read once.
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _stamp(digest: str, axes: str, _volume: Volume) -> bytes:
+    order = ["DHWC".index(letter) for letter in axes]
+    spacing = [_volume.spacing_mm[index] for index in order[:3]] if _volume.spacing_mm and order[3] == 3 else None
+    return thumbnail_png(_volume.array.transpose(order), spacing, STAMP)
 
-    Raises:
-        VolumeError: it cannot be read.
-    """
-    found = _uploaded(file_id, name, member, file)
-    if isinstance(found, VolumeError):
-        raise found.with_traceback(None)
-    return found
+
+def stamp(volume: Volume, axes: str) -> bytes:
+    """A small picture of the volume with its axes in another order."""
+    return _stamp(volume.digest, axes, volume)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -112,7 +121,7 @@ def _prepared(identity: str, preparation: Preparation, _volume: Volume) -> Volum
         volume = select_channel(volume, preparation.channel)
     if preparation.box is not None:
         volume = crop(volume, preparation.box)
-    return normalise(volume, preparation.normalisation)
+    return normalise(replace_nonfinite(volume, preparation.nonfinite), preparation.normalisation)
 
 
 def prepared(volume: Volume, preparation: Preparation) -> Volume:

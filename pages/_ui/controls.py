@@ -5,7 +5,6 @@ Every widget is bound to the URL under its key; `conv3d_core.spec.ConvSpec.to_qu
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -17,16 +16,13 @@ from conv3d_core.axis import AXES, AXIS_NAMES
 from conv3d_core.engine import DTYPES
 from conv3d_core.kernels import EACH, KERNELS, RANDOM
 from conv3d_core.spec import QUERY_KEYS, Triple
-from conv3d_core.volumes import BUNDLED, DEFAULT_SAMPLE, NORMALISATIONS, Volume
-from pages._ui import cached, frame, session, viewer, views
+from conv3d_core.volumes import Volume
+from pages._ui import cached, frame, session, viewer, views, volume_controls
 
 DEFAULT_LAYER = ConvSpec(1, 8, 3, stride=2, padding=1)
-UPLOAD = "Upload: "
 OWN, SHARED = "per map", "shared"
 MANY_CHANNELS = 64
 WEIGHTS = {"One of each": EACH, "Random": RANDOM, **{kernel.title: key for key, kernel in KERNELS.items()}}
-# All 24 orders, those that leave the channels last first: they are what a wrong axis needs most often.
-AXIS_ORDERS = sorted(("".join(order) for order in itertools.permutations("DHWC")), key=lambda order: order[-1] != "C")
 
 
 class WeightSource(NamedTuple):
@@ -68,84 +64,12 @@ def ask(slots: frame.Slots, notices: DeltaGenerator) -> Asked:
     volume = box = None
     with st.sidebar:
         with frame.errors(slots, notices):
-            source = ask_volume(slots, notices)
-            preparation = ask_preparation(slots, source)
+            source = volume_controls.ask_volume(slots, notices)
+            preparation = volume_controls.ask_preparation(slots, source)
             volume, box = cached.prepared(source, preparation), preparation.box
             views.volume_facts(volume, cached.range_of(volume))
         arguments = ask_layer(slots, volume.channels if volume else None)
         return Asked(volume, box, arguments, ask_weights(slots), ask_dtype(slots))
-
-
-def ask_volume(slots: frame.Slots, main: DeltaGenerator) -> Volume:
-    """The chosen volume, as read."""
-    st.subheader("Volume")
-    choice = st.container()
-    mine = _ask_upload(slots, main)
-    titles = {sample.title: key for key, sample in BUNDLED.items()}
-    options = [*titles, f"{UPLOAD}{mine.name}"] if mine else list(titles)
-    session.choose("volume", options, BUNDLED[DEFAULT_SAMPLE].title)
-    with choice:
-        name = st.selectbox("Volume", options, key="volume", bind="query-params", label_visibility="collapsed")
-    if session.is_new_volume(name if name in titles else f"{name} {mine.identity if mine else ''}"):
-        # What was cut out of another volume says nothing of this one.
-        session.forget(("cd", "ch", "cw", "od", "oh", "ow", "ic"), axes="DHWC", c="all", crop=False)
-    if name not in titles and mine:
-        return mine
-    sample = BUNDLED[titles[name]]
-    choice.markdown(f":small[{sample.description} {sample.channels}.]")
-    return cached.sample(titles[name])
-
-
-def _ask_upload(slots: frame.Slots, main: DeltaGenerator) -> Volume | None:
-    """The uploaded volume; a file that cannot be read leaves the one before it."""
-    file = st.file_uploader(
-        "Upload .npy, .npz, .nii, .nii.gz or .tif",
-        key="upload",
-        help="Read on this machine and kept in this session only. A link cannot carry an upload.",
-    )
-    slots.add("file", "member", "volume")
-    if file is None:
-        # Also what the uploader says while one file replaces another: the volume on screen stays.
-        return session.upload()
-    names = session.members(file.file_id)
-    member = st.selectbox("Array of the .npz", names, index=None, key="member") if names else None
-    with frame.errors(slots, main) as caught:
-        volume = cached.uploaded(file.file_id, file.name, member, file)
-        if session.keep_upload(volume, (file.file_id, member)):
-            session.put("volume", f"{UPLOAD}{volume.name}")
-    if caught.error and caught.error.field == "member" and isinstance(caught.error.value, tuple) and not names:
-        session.keep_members(file.file_id, caught.error.value)
-        st.rerun()
-    return session.upload()
-
-
-def ask_preparation(slots: frame.Slots, volume: Volume) -> cached.Preparation:
-    """What to do to the volume before it runs."""
-    with st.expander("Axes, channels, crop, values"):
-        axes = st.selectbox(
-            "Axes as read that become D, H, W, C",
-            AXIS_ORDERS,
-            key="axes",
-            bind="query-params",
-            help="DHWC leaves the volume as it was read; HDWC swaps depth and height; DHCW makes W the channels.",
-        )
-        slots.add("axes")
-        shape = tuple(volume.shape["DHWC".index(letter)] for letter in axes)
-        channel = _ask_channel(shape[3])
-        slots.add("channel", "channels")
-        box = _ask_box(shape[:3])
-        slots.add("crop")
-        normalisation = st.segmented_control(
-            "Values",
-            NORMALISATIONS,
-            default=NORMALISATIONS[0],
-            required=True,
-            key="norm",
-            bind="query-params",
-            help="0-1 maps the range to 0 to 1; z-score takes off the mean and divides by the standard deviation.",
-        )
-        slots.add("normalise")
-    return cached.Preparation(axes, channel, box, str(normalisation))
 
 
 def ask_layer(slots: frame.Slots, channels: int | None) -> dict[str, Any]:
@@ -381,28 +305,3 @@ def _padding_state(padding: Triple) -> dict[str, Any]:
     if len(set(padding)) == 1:
         return {"p3": False, "p": padding[0]}
     return {"p3": True, **{f"p{letter.lower()}": number for letter, number in zip(AXES, padding, strict=True)}}
-
-
-def _ask_channel(channels: int) -> int | None:
-    if channels == 1:
-        return None
-    options = ["all", *(str(channel) for channel in range(channels))]
-    session.choose("c", options, "all")
-    choice = st.selectbox(f"Channels of the volume ({channels})", options, key="c", bind="query-params")
-    return None if choice == "all" else int(choice)
-
-
-def _ask_box(sizes: tuple[int, ...]) -> cached.Box | None:
-    if not st.toggle("Crop to a box", key="crop", bind="query-params"):
-        return None
-    spans = []
-    for letter, size in zip(AXES, sizes, strict=True):
-        key = f"c{letter.lower()}"
-        session.settle(key, (0, size - 1), 0, size - 1)
-        spans.append(
-            st.slider(f"{letter}, first to last", 0, size - 1, (0, size - 1), key=key, bind="query-params")
-            if size > 1
-            else (0, 0)
-        )
-    d, h, w = spans
-    return d, h, w

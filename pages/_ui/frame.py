@@ -25,6 +25,10 @@ _STYLE = """
 @media (max-width: 640px) {.shape .what {display: none;}}
 .st-key-header {padding-block: .5rem; background-color: inherit;}
 .st-key-viewer_data {display: none;}
+/* It would call 512 MiB "1GB"; the label says it. */
+[data-testid=stFileUploaderDropzoneInstructions] {display: none;}
+.st-key-stamps img {image-rendering: pixelated;}
+.st-key-stamps button {min-height: 0; padding: 0 .25rem;}
 .st-key-maps button {justify-content: flex-start; text-align: left; min-height: 0; padding: .25rem 0 0;}
 .st-key-maps button p {white-space: normal; line-height: 1.25;}
 .st-key-maps img {image-rendering: pixelated; width: 100%;}

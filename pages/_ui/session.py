@@ -7,24 +7,29 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import streamlit as st
 
-from conv3d_core import Conv3dError
+from conv3d_core import Conv3dError, VolumeError
 from conv3d_core.engine import Job
 from conv3d_core.engine.measure import Timing
-from conv3d_core.volumes import Volume
+from conv3d_core.volumes import Part, Volume
+from conv3d_core.volumes.entry import WHOLE
+from conv3d_core.volumes.formats.raw import RawLayout
+from conv3d_core.volumes.isolated import InFolder, Listed, Outcome, Upload
 
 _IDENTITY = "_identity"
 _JOB = "_job"
 _MEASUREMENT = "_measurement"
 _STOPPED = "_stopped"
 _UPLOAD = "_upload"
-_UPLOAD_NAMED = "_upload_named"
-_MEMBERS = "_members"
+_GIVEN = "_given"
+_READING = "_reading"
+_IN_UPLOADER = "_in_uploader"
+_PATH = "_path"
 _VOLUME = "_volume"
 _REQUESTED = "_requested"
 _PAGE = "_page"
@@ -161,29 +166,124 @@ def value(key: str) -> Any:
     return st.session_state[key]
 
 
-def upload() -> Volume | None:
-    """The last volume that was uploaded and could be read."""
-    volume: Volume | None = st.session_state.get(_UPLOAD)
-    return volume
+class Given(NamedTuple):
+    """What was handed in: a name for exactly that, what it is called, and where its bytes are."""
+
+    token: tuple[str, ...]
+    label: str
+    source: Upload | InFolder
 
 
-def keep_upload(volume: Volume, named: object) -> bool:
-    """Keep the last uploaded volume; whether it is new, so that it is chosen once and not at every rerun."""
-    new = st.session_state.get(_UPLOAD_NAMED) != named
-    st.session_state[_UPLOAD] = volume
-    st.session_state[_UPLOAD_NAMED] = named
+class Mine(NamedTuple):
+    """The last volume that was handed in and could be read."""
+
+    label: str
+    volume: Volume
+
+
+class Asked(NamedTuple):
+    """What of it is to be read; see `conv3d_core.volumes.isolated.read`."""
+
+    member: str | None
+    part: Part
+    raw: RawLayout | None
+
+
+class Reading:
+    """How the reading of what was handed in stands, and what of it is wanted.
+
+    Attributes:
+        given: what was handed in.
+        entries: the arrays in it, as far as is known.
+        first_choice: the one that is taken unless another is chosen; empty where none can be.
+        asked: what was read last.
+        part: what of an array is wanted.
+        raw: the layout that it is to be read in, where it has no header.
+        error: why the last reading failed.
+        cancelled: whether it was given up.
+    """
+
+    def __init__(self, given: Given) -> None:
+        self.given = given
+        self.entries: tuple[Listed, ...] = ()
+        self.first_choice = ""
+        self.asked: Asked | None = None
+        self.part = WHOLE
+        self.raw: RawLayout | None = None
+        self.error: VolumeError | None = None
+        self.cancelled = False
+
+    def key(self, name: str) -> str:
+        """Of a widget that belongs to what was handed in, and to nothing else."""
+        return f"{name} {hash(self.given.token)}"
+
+    def keep(self, asked: Asked, outcome: Outcome) -> None:
+        """What came of it."""
+        self.asked, self.error = asked, outcome.error
+        self.entries = outcome.entries or self.entries
+        if asked.member is None and outcome.chosen:
+            self.first_choice = outcome.chosen
+
+    def want(self, **fields: Any) -> None:
+        """Read it in another way: another ``part``, or as ``raw`` numbers."""
+        for name, wanted in fields.items():
+            setattr(self, name, wanted)
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """Give it up; the process ends as the script does."""
+        self.cancelled = True
+
+    def go_on(self) -> None:
+        """Read it after all."""
+        self.cancelled = False
+
+
+def arrived(ids: Sequence[str]) -> tuple[str, ...]:
+    """Of the files in the uploader those that have come since the last run; remembers them."""
+    before: tuple[str, ...] = st.session_state.get(_IN_UPLOADER, ())
+    st.session_state[_IN_UPLOADER] = tuple(ids)
+    return tuple(file for file in ids if file not in before)
+
+
+def is_new_path(path: str | None) -> bool:
+    """Whether another file of the server's folder was chosen since the last run; remembers it."""
+    new = st.session_state.get(_PATH) != path
+    st.session_state[_PATH] = path
     return bool(new)
 
 
-def members(file_id: str) -> tuple[str, ...]:
-    """The arrays of an uploaded .npz, once it turned out that there is a choice."""
-    found: tuple[str, ...] = st.session_state.get(_MEMBERS, {}).get(file_id, ())
+def give(given: Given | None) -> None:
+    """Keep what was handed in last, or forget it."""
+    before = st.session_state.get(_GIVEN)
+    if given is None or before is None or before.token != given.token:
+        st.session_state[_GIVEN] = given
+        st.session_state[_READING] = None
+
+
+def given() -> Given | None:
+    """What was handed in last."""
+    found: Given | None = st.session_state.get(_GIVEN)
     return found
 
 
-def keep_members(file_id: str, names: tuple[str, ...]) -> None:
-    """Remember the arrays of an uploaded .npz."""
-    st.session_state[_MEMBERS] = {file_id: names}
+def reading(given: Given) -> Reading:
+    """How its reading stands."""
+    found: Reading | None = st.session_state.get(_READING)
+    if found is None or found.given.token != given.token:
+        found = st.session_state[_READING] = Reading(given)
+    return found
+
+
+def upload() -> Mine | None:
+    """The last volume that was handed in and could be read."""
+    found: Mine | None = st.session_state.get(_UPLOAD)
+    return found
+
+
+def keep_upload(mine: Mine) -> None:
+    """Keep it, in the place of the one before."""
+    st.session_state[_UPLOAD] = mine
 
 
 def is_new_volume(name: str) -> bool:

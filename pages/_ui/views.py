@@ -22,6 +22,7 @@ from conv3d_core.precision import Rounding
 from conv3d_core.shapes import AxisShape, explain_shape, format_bytes
 from conv3d_core.source_code import write_call
 from conv3d_core.volumes import Volume
+from pages._ui import frame
 
 NOT_YET = "Known when the whole volume has run."
 MAPS_A_PAGE = 32
@@ -56,12 +57,12 @@ def volume_facts(volume: Volume, value_range: tuple[float, float] | None) -> Non
         format_bytes(volume.nbytes),
     ]
     st.markdown(":small[" + " · ".join(facts) + "]")
+    for note in volume.notes:
+        st.markdown(f":small[:orange[{frame.plain(note)}]]")
     with st.expander("What was read"):
         st.text(volume.source)
         if volume.directions:
             st.text(f"D, H, W rise towards {', '.join(volume.directions)}")
-        for note in volume.notes:
-            st.text(note)
 
 
 def let_the_browser_draw() -> None:

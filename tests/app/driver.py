@@ -65,7 +65,13 @@ class Explorer:
         self.run()
 
     def upload(self, name: str, content: bytes) -> None:
-        self.app.file_uploader(key="upload").set_value((name, content, "application/octet-stream"))
+        self.app.file_uploader(key="upload").set_value([(name, content, "application/octet-stream")])
+        self.run()
+
+    def choose(self, label: str, option: Any) -> None:
+        """Pick an option of the select box whose label begins so."""
+        (box,) = (box for box in self.app.selectbox if box.label.startswith(label))
+        box.set_value(option)
         self.run()
 
     def button(self, label: str) -> Any:

@@ -599,11 +599,11 @@ def test_an_array_of_an_upload_is_chosen(open_explorer: OpenExplorer) -> None:
     assert page.value("volume") == RAMP
     (message,) = set(page.errors[0] + page.errors[1])
     assert message.startswith("member: ")
-    page.set(member="second")
+    page.choose("Which of its 2", "second")
     assert page.errors == ([], [])
     assert page.value("volume") == "Upload: two.npz"
     np.testing.assert_array_equal(page.array("input.npy")[0, ..., 0], STACK[:4])
-    page.set(member="first")
+    page.choose("Which of its 2", "first")
     np.testing.assert_array_equal(page.array("input.npy")[0, ..., 0], STACK)
 
 
@@ -631,13 +631,13 @@ NIFTI = (VOLUMES / "mri_nibabel_example4d.nii.gz").read_bytes()
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("notes.npy", b"hello", "'notes.npy' (text) is not a volume format that is read here; use .npy, .npz, .nii"),
+        ("notes.npy", b"hello", "'notes.npy' (text) is not a volume format that is read here; use NumPy, NIfTI"),
         ("empty.npy", b"", "'empty.npy' (0 bytes) is not a volume format that is read here"),
         ("cut.nii.gz", NIFTI[: len(NIFTI) // 2], "its gzip data is cut off"),
-        ("cut.npy", npy(STACK)[:-1], "it is cut off: its header declares 756 bytes and 755 are there"),
+        ("cut.npy", npy(STACK)[:-1], "it is cut off: its header declares 884 bytes and 883 are there"),
         ("pickle.npy", npy(np.array([{}, 1], dtype=object)), "it holds Python objects"),
         ("complex.npy", npy(np.ones((3, 3, 3), np.complex64)), "complex64 values are complex"),
-        ("pi*ct_ure<b>.npy", b"\x89PNG\r\n", "'pi*ct_ure<b>.npy' (a PNG picture) is not a volume format"),
+        ("pi*ct_ure<b>.npy", b"%PDF-1.7", "'pi*ct_ure<b>.npy' (a PDF document) is not a volume format"),
     ],
     ids=lambda value: value if isinstance(value, str) and "." in value[-4:] else "",
 )
@@ -711,7 +711,7 @@ def test_a_choice_of_channel_that_is_gone_is_the_nearest(open_explorer: OpenExpl
 @pytest.mark.parametrize("axis", "DHW")
 def test_every_map_of_the_plane_is_shown_with_its_range(open_explorer: OpenExplorer, axis: str) -> None:
     page = open_explorer(volume=NUCLEI, axis=axis)
-    assert len(page.app.image) == 8
+    assert len(page.app.main.image) == 8
     output = page.array("output.npy")
     for channel in range(8):
         assert f"±{np.abs(output[..., channel]).max():.4g}" in page.words
@@ -721,12 +721,12 @@ def test_every_map_of_the_plane_is_shown_with_its_range(open_explorer: OpenExplo
 
 def test_more_maps_than_fit_are_turned_in_pages(open_explorer: OpenExplorer) -> None:
     page = open_explorer(volume=IMPULSE, out=70)
-    assert len(page.app.image) == 32
+    assert len(page.app.main.image) == 32
     page.app.pagination[0].set_value(3)
     page.run()
-    assert len(page.app.image) == 6
+    assert len(page.app.main.image) == 6
     page.set(out=8)
-    assert len(page.app.image) == 8
+    assert len(page.app.main.image) == 8
 
 
 # What the numbers say

@@ -61,7 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Server:
     """`streamlit run` of the app, in a process group of its own."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **variables: str) -> None:
         self.log = home / "server.log"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -72,7 +72,7 @@ class Server:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={port}", *STREAMLIT_OPTIONS],
                 cwd=ROOT,
-                env=environment | {"HOME": str(home), "PYTHONUNBUFFERED": "1"},
+                env=environment | {"HOME": str(home), "PYTHONUNBUFFERED": "1"} | variables,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

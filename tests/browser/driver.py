@@ -107,9 +107,9 @@ def switch(page: Page, key: str) -> None:
     ready(page)
 
 
-def upload(page: Page, file: Path) -> None:
-    """Give a file to the uploader and wait for the answer."""
-    page.locator("[data-testid=stFileUploader] input[type=file]").set_input_files(file)
+def upload(page: Page, *files: Path) -> None:
+    """Give files to the uploader, all at once, and wait for the answer."""
+    page.locator("[data-testid=stFileUploader] input[type=file]").set_input_files(files)
     ready(page)
 
 

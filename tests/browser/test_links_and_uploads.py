@@ -48,7 +48,7 @@ def test_an_npz_with_several_arrays_asks_which(page: Page, tmp_path: Path) -> No
     upload(page, file)
     expect(page.get_by_test_id("stAlert").first).to_contain_text("2 of its 2 arrays could be the volume")
     expect(by_key(page, "header").locator("[aria-label='(1, 17, 17, 17, 1)']")).to_be_visible()
-    choose(page, "Array of the .npz", "b")
+    choose(page, "Which of its 2 arrays", "b: float64 (4, 5, 6)")
     expect(by_key(page, "header").locator("[aria-label='(1, 4, 5, 6, 1)']")).to_be_visible()
     expect(page.get_by_test_id("stAlert")).to_have_count(0)
 
