@@ -1,6 +1,8 @@
 # make run     make the environment once, then open the app      PORT=8501  ACCEL=cpu|cuda12|cuda13
 # make test    everything that CI runs                           JOBS=2     CHROME=/path/to/chromium
 # make check   the part of it that runs nothing: format, lint, types, import rules
+# make formats what reads the heavy and rare formats: HDF5, Zarr, LZW in TIFF, JPEG lossless in DICOM
+# make fuzz    damaged files against the readers  SECONDS=600
 # make bench   how fast it is, beside MLX's own layer and, where it is installed, PyTorch: tables, and JSON
 # Kept to what GNU Make 3.81 knows, which is the one on a Mac.
 
@@ -8,6 +10,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 PORT ?= 8501
 JOBS ?= 2
+SECONDS ?= 600
 # Which build of MLX: the one that fits this machine, unless told otherwise.
 ifndef ACCEL
 ACCEL := $(shell sh tools/accelerator.sh)
@@ -25,7 +28,7 @@ APP := $(VENV)/app-$(ACCEL)
 DEV := $(VENV)/dev-$(ACCEL)
 
 .DELETE_ON_ERROR:
-.PHONY: run test check format bench browser openblas clean
+.PHONY: run test check format formats fuzz bench browser openblas clean
 
 APT_INSTALL = as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
     $$as_root apt-get update && $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y
@@ -58,8 +61,15 @@ openblas: $(DEV)
 	    ! command -v apt-get >/dev/null; then exit 0; fi; \
 	$(APT_INSTALL) libopenblas0-pthread || true
 
+formats: $(APP)
+	$(BIN)/python -m pip install -r requirements-formats.txt
+
+fuzz: $(DEV)
+	$(BIN)/python -m tests.core.fuzz --seconds $(SECONDS)
+
 bench: browser openblas
 	$(BIN)/python -m tests.bench.engine
+	$(BIN)/python -m tests.bench.volumes
 	$(BIN)/python -m tests.bench.browser
 
 clean:
@@ -86,6 +96,6 @@ $(APP): requirements.txt $(VENV)/pyvenv.cfg
 	$(BIN)/python -m pip install -r requirements.txt "$(MLX)"
 	@touch $@
 
-$(DEV): requirements-dev.txt $(APP)
+$(DEV): requirements-dev.txt requirements-formats.txt $(APP)
 	$(BIN)/python -m pip install -r requirements-dev.txt
 	@touch $@
