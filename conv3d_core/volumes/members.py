@@ -241,7 +241,7 @@ class Packed(Inflated):
     Attributes:
         source: that member; ``name`` and ``data`` are its own.
         offset: where the compressed data starts in it.
-        method: "gzip", "bzip2", or "zlib", of which gzip's own form is taken too.
+        method: "gzip", "bzip2", "deflate" without a head, or "zlib", of which gzip's own form is taken too.
     """
 
     source: Member
@@ -265,12 +265,17 @@ class Packed(Inflated):
 
 
 class _Deflated(io.RawIOBase):
-    """The bytes of one zlib stream, which ends where it says; what follows is not looked at."""
+    """The bytes of one zlib stream, which ends where it says; what follows is not looked at.
 
-    def __init__(self, source: BinaryIO) -> None:
+    Args:
+        source: the compressed bytes.
+        raw: whether they have neither zlib's head nor a checksum.
+    """
+
+    def __init__(self, source: BinaryIO, raw: bool) -> None:
         self._source = source
-        # 32 more than the window: by its head, zlib's form or gzip's.
-        self._inflate = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)
+        # 32 more than the window: by its head, zlib's form or gzip's. Less than zero: neither.
+        self._inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS if raw else 32 + zlib.MAX_WBITS)
         self._piece = b""
 
     def readable(self) -> bool:
@@ -303,7 +308,7 @@ def _unpacked(source: BinaryIO, method: str) -> Iterator[BinaryIO]:
             with bz2.BZ2File(source) as bzip2:
                 yield io.BufferedReader(bzip2, BUFFER)
         else:
-            yield io.BufferedReader(_Deflated(source), BUFFER)
+            yield io.BufferedReader(_Deflated(source, method == "deflate"), BUFFER)
 
 
 def skip(stream: BinaryIO, nbytes: int) -> None:

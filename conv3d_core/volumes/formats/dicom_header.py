@@ -5,17 +5,13 @@ Nothing here knows of images. A value that is not wanted is passed over, whateve
 
 from __future__ import annotations
 
-import io
 import struct
 import warnings
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from conv3d_core.volumes.limits import MAX_INFLATED_BYTES, MIB, broken, check_present
-from conv3d_core.volumes.members import MOST_DEFLATE, Member, inflating
+from conv3d_core.volumes.limits import MIB, broken
+from conv3d_core.volumes.members import Member, Packed
 
 PREAMBLE = 128
 # Of all files together: 100,000 frames with some 60 elements each, which takes half a minute.
@@ -256,83 +252,9 @@ def read_header(member: Member, allowed: Allowance) -> Header:
         if syntax != DEFLATED:
             return _finished(reader, member, syntax, meta)
         begin = reader.at
-    inflated = Inflated(member.name, member.data, member, begin)
+    inflated = Packed(member.name, member.data, member, begin, "deflate")
     with inflated.open() as stream:
         return _finished(_Reader(stream, None, allowed), inflated, syntax, meta)
-
-
-@dataclass(frozen=True, eq=False)
-class Inflated(Member):
-    """What the deflated part of a file inflates to, never more than is asked for.
-
-    Attributes:
-        outer: the file.
-        begin: of its deflated part.
-    """
-
-    outer: Member
-    begin: int
-
-    @property
-    def nbytes(self) -> int | None:
-        """Not known."""
-        return None
-
-    @property
-    def direct(self) -> bool:
-        """Never."""
-        return False
-
-    @contextmanager
-    def open(self) -> Iterator[BinaryIO]:
-        """Its bytes, inflated as they are read."""
-        with inflating("deflated"), self.outer.open() as stream:
-            at = self.begin
-            while at:
-                passed = len(stream.read(min(at, PIECE)))
-                if not passed:
-                    raise EOFError
-                at -= passed
-            yield io.BufferedReader(_Inflating(stream), PIECE)
-
-    def view(self) -> memoryview:
-        """All its bytes, up to the limit."""
-        content = bytearray()
-        with self.open() as stream:
-            while piece := stream.read(MIB):
-                content += piece
-                if len(content) > MAX_INFLATED_BYTES:
-                    limit = f"use a file of at most {MAX_INFLATED_BYTES // MIB:,} MiB"
-                    raise broken(f"it inflates to more than {MAX_INFLATED_BYTES // MIB:,} MiB", limit)
-        return memoryview(content)
-
-    def check_holds(self, needed: int) -> None:
-        """Refuse what not even the densest deflate data could bear out."""
-        if self.outer.nbytes is not None:
-            check_present(needed, (self.outer.nbytes - self.begin) * MOST_DEFLATE)
-
-
-class _Inflating(io.RawIOBase):
-    """A stream of raw deflate data, inflated by as much as is read."""
-
-    def __init__(self, source: BinaryIO) -> None:
-        self._source = source
-        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        target = memoryview(buffer).cast("B")
-        while not self._inflater.eof:
-            given = self._inflater.unconsumed_tail or self._source.read(PIECE)
-            if not given:
-                raise EOFError
-            piece = self._inflater.decompress(given, len(target))
-            if piece:
-                target[: len(piece)] = piece
-                return len(piece)
-        return 0
 
 
 class _Reader:
