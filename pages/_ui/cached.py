@@ -103,7 +103,7 @@ def listing(root: str) -> list[str]:
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)
-def _stamp(digest: str, axes: str, _volume: Volume) -> bytes:
+def _stamp(identity: str, axes: str, _volume: Volume) -> bytes:
     order = ["DHWC".index(letter) for letter in axes]
     spacing = [_volume.spacing_mm[index] for index in order[:3]] if _volume.spacing_mm and order[3] == 3 else None
     return thumbnail_png(_volume.array.transpose(order), spacing, STAMP)
@@ -111,7 +111,7 @@ def _stamp(digest: str, axes: str, _volume: Volume) -> bytes:
 
 def stamp(volume: Volume, axes: str) -> bytes:
     """A small picture of the volume with its axes in another order."""
-    return _stamp(volume.digest, axes, volume)
+    return _stamp(volume.identity, axes, volume)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

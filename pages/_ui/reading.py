@@ -34,8 +34,8 @@ def follow(given: session.Given, slots: frame.Slots, main: DeltaGenerator) -> No
         entry = _entry(entries, state, member)
         if entry is not None and entry.nbytes > LARGE_BYTES:
             _ask_part(state, entry)
-        asked = session.Asked(member, state.part, state.raw)
-        if state.cancelled:
+        asked = session.Asked(member, state.part_of(entry.name if entry else ""), state.raw)
+        if state.cancelled and state.asked != asked:
             st.markdown("Reading was cancelled.")
             st.button("Read it", key="read_again", on_click=state.go_on)
             return
@@ -46,7 +46,8 @@ def follow(given: session.Given, slots: frame.Slots, main: DeltaGenerator) -> No
                 st.rerun()
         if state.error is not None:
             raise state.error.with_traceback(None)
-    if caught.error and caught.error.field in ("format", "raw") and isinstance(given.source, Upload):
+    unknown = caught.error is not None and caught.error.field in ("format", "raw")
+    if isinstance(given.source, Upload) and (unknown or state.raw):
         _ask_raw(state, given.source)
 
 
@@ -56,11 +57,12 @@ def _read(state: session.Reading, asked: session.Asked) -> None:
     label = state.given.label
     name = label.removeprefix(UPLOAD).removeprefix(FOLDER)
     outcome = read(state.given.source, name, asked.member, asked.part, asked.raw, watch)
-    place.empty()
+    # First: where something is shown Streamlit may stop for a newer wish.
     state.keep(asked, outcome)
     if outcome.volume is not None:
         session.keep_upload(session.Mine(label, outcome.volume))
         session.put("volume", label)
+    place.empty()
 
 
 class _Watch:
@@ -120,17 +122,19 @@ def _ask_part(state: session.Reading, entry: Listed) -> None:
             1,
             min(space),
             min(fitting_reduction(entry.sizes), min(space)),
-            key=state.key(f"reduce {entry.name}"),
+            key=state.key(f"reduce {entry.name} {entry.sizes}"),
         )
         channel = None
         if channels > 1:
             choices = ["all", *map(str, range(channels))]
-            picked = st.selectbox(f"Channels ({channels})", choices, key=state.key(f"channel {entry.name}"))
+            picked = st.selectbox(
+                f"Channels ({channels})", choices, key=state.key(f"channel {entry.name} {entry.sizes}")
+            )
             channel = None if picked == "all" else int(picked)
         box = []
         for letter, size in zip(AXES, space, strict=True):
             label = f"{letter}, first to last"
-            key = state.key(f"{letter} {entry.name}")
+            key = state.key(f"{letter} {entry.name} {entry.sizes}")
             box.append(st.slider(label, 0, size - 1, (0, size - 1), key=key) if size > 1 else (0, 0))
         sizes = [(last - first + 1) // factor for first, last in box] + [channels if channel is None else 1]
         nbytes = 4 * math.prod(sizes)
@@ -144,7 +148,7 @@ def _ask_part(state: session.Reading, entry: Listed) -> None:
             type="primary" if too_large else "secondary",
             disabled=not fits,
             on_click=state.want,
-            kwargs={"part": part},
+            kwargs={"part": (entry.name, part)},
         )
 
 

@@ -197,7 +197,7 @@ class Reading:
         entries: the arrays in it, as far as is known.
         first_choice: the one that is taken unless another is chosen; empty where none can be.
         asked: what was read last.
-        part: what of an array is wanted.
+        part: what is wanted of the array of that name.
         raw: the layout that it is to be read in, where it has no header.
         error: why the last reading failed.
         cancelled: whether it was given up.
@@ -208,7 +208,7 @@ class Reading:
         self.entries: tuple[Listed, ...] = ()
         self.first_choice = ""
         self.asked: Asked | None = None
-        self.part = WHOLE
+        self.part = ("", WHOLE)
         self.raw: RawLayout | None = None
         self.error: VolumeError | None = None
         self.cancelled = False
@@ -216,6 +216,10 @@ class Reading:
     def key(self, name: str) -> str:
         """Of a widget that belongs to what was handed in, and to nothing else."""
         return f"{name} {hash(self.given.token)}"
+
+    def part_of(self, name: str) -> Part:
+        """What is wanted of the array of that name: all of it, unless a part was asked for."""
+        return self.part[1] if self.part[0] == name else WHOLE
 
     def keep(self, asked: Asked, outcome: Outcome) -> None:
         """What came of it."""

@@ -80,7 +80,7 @@ def _ask_given(slots: frame.Slots) -> session.Given | None:
         batch = [file for file in files if file.file_id in arrived]
         others = f" and {len(batch) - 1} more" if len(batch) > 1 else ""
         label = f"{reading.UPLOAD}{shown(batch[0].name)}{others}"
-        source = Upload(tuple((file.name, file.getbuffer()) for file in batch))
+        source = Upload(tuple((file.name, file.getvalue()) for file in batch))
         session.give(session.Given(arrived, label, source))
     elif before and isinstance(before.source, Upload) and not set(before.token) & set(ids):
         # The volume on screen stays; what could not be read is not complained about any longer.
@@ -104,7 +104,13 @@ def _ask_folder() -> None:
         placeholder=f"{len(listed):,} in {Path(root).name}",
         help="A name that ends in a slash is a folder, read as one volume: a DICOM series, pictures, a Zarr.",
     )
-    if session.is_new_path(path) and path:
+    if not session.is_new_path(path):
+        return
+    before = session.given()
+    if before and isinstance(before.source, InFolder):
+        # Also where it is chosen again: it may have changed meanwhile.
+        session.give(None)
+    if path:
         label = f"{reading.FOLDER}{path}"
         session.give(session.Given(("folder", path), label, InFolder(Path(root), path.rstrip("/"))))
 

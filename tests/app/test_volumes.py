@@ -183,3 +183,56 @@ def test_one_of_two_series(open_explorer: OpenExplorer) -> None:
     page.choose("Which of its 2", "mri.nii.gz")
     assert page.errors == ([], [])
     assert page.shapes[0] == (1, 24, 96, 128, 2)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CONV3D_DATA_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_a_part_is_of_the_array_it_was_asked_for(open_explorer: OpenExplorer, shelf: Path) -> None:
+    np.savez(shelf / "two.npz", large=np.zeros((5, 2000, 2000), np.uint8), small=STACK)
+    page = open_explorer(volume=RAMP)
+    page.set(file="two.npz")
+    page.choose("Which of its 2", "large")
+    (slider,) = (s for s in page.app.slider if s.label == "H, first to last")
+    slider.set_value((1000, 1009))
+    page.run()
+    page.press("Read this part")
+    assert page.shapes[0] == (1, 5, 10, 2000, 1)
+    page.choose("Which of its 2", "small")
+    assert page.errors == ([], [])
+    assert page.shapes[0] == (1, *STACK.shape, 1)
+
+
+def test_a_layout_that_was_wrong_can_be_mended(open_explorer: OpenExplorer) -> None:
+    page = open_explorer(volume=RAMP)
+    page.upload("a.raw", STACK.tobytes())
+    for text, shape in (("9, 6, 7", (9, 6, 7)), ("6, 9, 7", (6, 9, 7))):
+        (field,) = (t for t in page.app.text_input if t.label.startswith("D, H, W"))
+        field.set_value(text)
+        page.run()
+        page.press("Read it so")
+        assert page.errors == ([], [])
+        assert page.shapes[0] == (1, *shape, 1)
+
+
+def test_a_file_of_the_folder_is_read_anew_when_it_is_chosen_anew(open_explorer: OpenExplorer, shelf: Path) -> None:
+    (shelf / "a.npy").write_bytes(npy(STACK)[:-1])
+    page = open_explorer(volume=RAMP)
+    page.set(file="a.npy")
+    assert "it is cut off" in page.errors[0][0]
+    page.set(file=None)
+    assert page.errors == ([], [])
+    (shelf / "a.npy").write_bytes(npy(STACK))
+    page.set(file="a.npy")
+    assert page.errors == ([], [])
+    assert page.shapes[0] == (1, *STACK.shape, 1)
+
+
+def test_a_header_may_say_any_spacing(open_explorer: OpenExplorer) -> None:
+    header = b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 3 3 3\nspacings: 1e-200 1e200 1\nencoding: raw\n\n"
+    page = open_explorer(volume=RAMP)
+    page.upload("a.nrrd", header + bytes(27))
+    assert page.shapes[0] == (1, 3, 3, 3, 1)
