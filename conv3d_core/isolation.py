@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import tempfile
@@ -13,9 +14,15 @@ SOURCE_ROOT = Path(__file__).resolve().parents[1]
 def anonymous_file() -> int:
     """The descriptor of a file in memory without a name: nothing can be left behind, and /dev/shm is not involved."""
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("conv3d")
+        return os.memfd_create("conv3d", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with tempfile.TemporaryFile() as file:  # macOS: without a name, in the page cache unless memory is short
         return os.dup(file.fileno())
+
+
+def seal(descriptor: int) -> None:
+    """Let nobody change the size of such a file: who maps what another then cuts off is ended by the system."""
+    if hasattr(fcntl, "F_ADD_SEALS"):
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
 
 
 def process_environment() -> dict[str, str]:

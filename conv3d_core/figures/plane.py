@@ -19,6 +19,8 @@ Spans = tuple[tuple[int, int], tuple[int, int]]
 _MARGIN_PX, _WIDEST_PX = 64, 520
 # A plane of this many voxels is some ten megabytes on its way to the browser; of a larger one every n-th is drawn.
 MAX_CELLS = 2**21
+# A header may say anything; a picture has its limits.
+MOST_ASPECT = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def aspect_of(axis: str, spacing_mm: Sequence[float] | None) -> float:
     if spacing_mm is None:
         return 1.0
     row, column = (i for i, letter in enumerate(AXES) if letter != axis)
-    return spacing_mm[row] / spacing_mm[column]
+    return min(max(spacing_mm[row] / spacing_mm[column], 1 / MOST_ASPECT), MOST_ASPECT)
 
 
 def spans_on(window: Sequence[tuple[int, int]], axis: str) -> Spans:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import mmap
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -247,13 +248,15 @@ def _from_path(path: Path, name: str) -> list[tuple[str, Data]]:
 
 
 def _distinct(entries: Sequence[Entry]) -> list[Entry]:
-    """Entries of the same name get numbers."""
+    """Entries of the same name get numbers, and no two the same name."""
     count = Counter(entry.name for entry in entries)
-    seen: Counter[str] = Counter()
+    taken = {name for name, times in count.items() if times == 1}
     result = []
     for entry in entries:
-        seen[entry.name] += 1
-        name = f"{entry.name} ({seen[entry.name]})" if count[entry.name] > 1 else entry.name
+        name = entry.name
+        if count[name] > 1:
+            name = next(name for number in itertools.count(1) if (name := f"{entry.name} ({number})") not in taken)
+            taken.add(name)
         result.append(replace(entry, name=name))
     return result
 

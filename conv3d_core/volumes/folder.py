@@ -15,6 +15,7 @@ from conv3d_core.volumes.limits import MAX_MEMBERS, broken, shown
 from conv3d_core.volumes.members import Data, natural
 
 MOST_LISTED = 2000
+ZARR_KEYS = (".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
 
 @contextmanager
@@ -32,7 +33,10 @@ def opened(root: Path, path: str) -> Iterator[int]:
     wrong = VolumeError("folder", f"there is no '{shown(path)}' inside it", "choose a file of the list", value=path)
     if ".." in steps or "\0" in path:
         raise wrong
-    at = os.open(root.resolve(), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        at = os.open(root.resolve(), os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise VolumeError("folder", f"'{shown(str(root))}' cannot be opened", "check the path", value=path) from error
     try:
         for step in steps:
             try:
@@ -57,8 +61,9 @@ def files_under(descriptor: int) -> list[tuple[str, Data]]:
     """
     found: list[tuple[str, Data]] = []
     _allow_open_files()
-    for inside, _, names, at in os.fwalk(".", dir_fd=descriptor, follow_symlinks=False):
-        for name in names:
+    for inside, folders, names, at in os.fwalk(".", dir_fd=descriptor, follow_symlinks=False):
+        folders[:] = filter(_is_shown, folders)
+        for name in filter(_is_shown, names):
             try:
                 file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
             except OSError:  # a link, or not ours to read
@@ -92,6 +97,11 @@ def mapped(descriptor: int) -> Data:
     return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) if os.fstat(descriptor).st_size else b""
 
 
+def _is_shown(name: str) -> bool:
+    """Whether it is not hidden, but for the keys of a Zarr, and can be written on a page."""
+    return (name[:1] != "." or name in ZARR_KEYS) and name.isprintable()
+
+
 def listing(root: Path, most: int = MOST_LISTED) -> list[str]:
     """What can be chosen in a folder, relative to it, in natural order: its files, and folders that hold files.
 
@@ -99,9 +109,9 @@ def listing(root: Path, most: int = MOST_LISTED) -> list[str]:
     """
     found = []
     for inside, folders, names in os.walk(root, followlinks=False):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = filter(_is_shown, folders)
         place = Path(inside)
-        files = [name for name in names if not name.startswith(".") and not (place / name).is_symlink()]
+        files = [name for name in names if name[:1] != "." and _is_shown(name) and not (place / name).is_symlink()]
         relative = place.relative_to(root)
         found += [(relative / name).as_posix() for name in files]
         if files and place != root:

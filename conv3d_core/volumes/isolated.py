@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import mmap
+import operator
 import os
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from conv3d_core.errors import VolumeError
-from conv3d_core.isolation import anonymous_file, process_environment, status_in_words
+from conv3d_core.isolation import anonymous_file, process_environment, seal, status_in_words
 from conv3d_core.volumes.entry import WHOLE, Part
 from conv3d_core.volumes.formats.raw import RawLayout
 from conv3d_core.volumes.limits import MAX_VOLUME_BYTES, MIB
@@ -130,13 +131,16 @@ def read(
         progress: is told how much is done, also while nothing moves; what it raises ends the process.
     """
     asked = {"name": name, "member": member, "part": asdict(part), "raw": asdict(raw) if raw else None}
-    with _turn:
-        try:
-            with _Reading(given) as reading:
-                return reading.run(asked, progress)
-        except OSError as error:
-            remedy = "free memory, processes or open files"
-            return Outcome((), "", None, VolumeError("file", f"it cannot be read now ({error})", remedy))
+    while not _turn.acquire(timeout=POLL_S):
+        progress(0.0)
+    try:
+        with _Reading(given) as reading:
+            return reading.run(asked, progress)
+    except OSError as error:
+        remedy = "free memory, processes or open files"
+        return Outcome((), "", None, VolumeError("file", f"it cannot be read now ({error})", remedy))
+    finally:
+        _turn.release()
 
 
 class _Reading:
@@ -201,7 +205,7 @@ class _Reading:
             return Outcome(self._entries, self._chosen, None, ended.explained)
         except VolumeError as error:
             return Outcome(self._entries, self._chosen, None, error.with_traceback(None))
-        except (KeyError, TypeError, ValueError, OverflowError):
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
             return Outcome(self._entries, self._chosen, None, _lost("what it said made no sense"))
 
     def _hand_over(self, stack: ExitStack) -> list[int]:
@@ -224,13 +228,16 @@ class _Reading:
         if not 0 < nbytes <= MAX_VOLUME_BYTES:
             raise _EndedError(_lost(f"it asked for {nbytes:,} bytes"))
         os.truncate(self._result, nbytes)
+        seal(self._result)
         self._room = nbytes
 
     def _volume(self, shape: Sequence[int], **fields: Any) -> Volume:
         d, h, w, c = (int(size) for size in shape)
         if min(d, h, w, c) < 1 or 4 * d * h * w * c != self._room:
             raise _EndedError(_lost(f"its shape {tuple(shape)} does not fit"))
-        # The mapping lives as long as the array; it is shared with a process that has ended.
+        # Nobody writes to it any more; the mapping lives as long as the array.
+        self._process.kill()
+        self._process.wait()
         mapped = mmap.mmap(self._result, self._room, prot=mmap.PROT_READ)
         array = np.frombuffer(mapped, np.float32).reshape(d, h, w, c)
         fields["notes"] = tuple(str(note) for note in fields["notes"])
@@ -258,12 +265,24 @@ class _Reading:
                     watched = now
                     self._check_memory()
             # JSON, and never a pickle: who has taken over a decoder must not be able to run anything here.
-            message: dict[str, Any] = json.loads(self._connection.recv_bytes(MAX_MESSAGE))
+            message = json.loads(self._whole_message(deadline))
+            if not isinstance(message, dict):
+                raise ValueError(f"{message!r} is no message")
         except (EOFError, OSError) as error:
-            raise _EndedError(self._obituary()) from error
+            raise _EndedError(_late() if time.monotonic() > deadline else self._obituary()) from error
         if time.monotonic() > deadline:
             raise _EndedError(_late())
         return message
+
+    def _whole_message(self, deadline: float) -> bytes:
+        """A message that has begun. Of one that never ends, the process' end is the end."""
+        watchdog = threading.Timer(max(0.0, deadline - time.monotonic()) + POLL_S, self._process.kill)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            return self._connection.recv_bytes(MAX_MESSAGE)
+        finally:
+            watchdog.cancel()
 
     def _check_memory(self) -> None:
         """Where the system does not hold a process to its limit (macOS) its memory is looked at."""
@@ -304,16 +323,34 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _listed(sizes: Sequence[int], spacing_mm: Sequence[float] | None, **fields: Any) -> Listed:
-    d, h, w, c = sizes
-    spacing = (spacing_mm[0], spacing_mm[1], spacing_mm[2]) if spacing_mm else None
-    return Listed(sizes=(d, h, w, c), spacing_mm=spacing, **fields)
+def _listed(sizes: Sequence[int], spacing_mm: Sequence[float] | None, **texts: str) -> Listed:
+    d, h, w, c = (operator.index(size) for size in sizes)
+    if min(d, h, w, c) < 1 or d * h * w * c >= 2**48:
+        raise ValueError(f"{sizes} are no sizes")
+    spacing = None
+    if spacing_mm is not None:
+        z, y, x = map(float, spacing_mm)
+        spacing = (z, y, x)
+    return Listed(sizes=(d, h, w, c), spacing_mm=spacing, **{name: _text(text) for name, text in texts.items()})
 
 
 def _error(args: Sequence[str], field: str, axis: str | None, value: Any) -> VolumeError:
-    where, problem, remedy = args
-    value = tuple(value) if isinstance(value, list) else value
-    return VolumeError(where, problem, remedy, field=field, axis=axis, value=value)
+    where, problem, remedy = map(_text, args)
+    value = tuple(map(_text, value)) if isinstance(value, list) and field == "member" else value
+    return VolumeError(
+        where, problem, remedy, field=_text(field), axis=axis if axis is None else _text(axis), value=value
+    )
+
+
+def _text(text: str) -> str:
+    """A text that is one, and can be shown.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{text!r} is no text")
+    return text.encode(errors="replace").decode()
 
 
 def _late() -> VolumeError:

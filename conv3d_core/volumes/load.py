@@ -143,9 +143,10 @@ class _Cast:
 
     def _place(self, values: NDArray[Any], starts: Sequence[int]) -> None:
         entry = self._entry
-        if values.dtype.kind in "iu" and values.dtype.itemsize > 2 and not self._large:
-            self._large = int(values.max()) > EXACT or int(values.min()) < -EXACT
-        if (entry.slope, entry.intercept) != (1.0, 0.0):
+        scaled = (entry.slope, entry.intercept) != (1.0, 0.0)
+        if values.dtype.kind in "iu" and values.dtype.itemsize > 2 and not scaled and self._sums is None:
+            self._large = self._large or int(values.max()) > EXACT or int(values.min()) < -EXACT
+        if scaled:
             with np.errstate(over="ignore", invalid="ignore"):
                 values = values.astype(np.float64) * entry.slope + entry.intercept
         self._taken += values.size
@@ -168,9 +169,9 @@ class _Cast:
             places.append(slice(first, last + 1))
             if factor > 1:
                 edges = [max(0, index * factor - at) for index in range(first, last + 1)]
-                with np.errstate(invalid="ignore"):
+                with np.errstate(over="ignore", invalid="ignore"):
                     values = np.add.reduceat(values, edges, axis=axis)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             self._sums[tuple(places)] += values
 
     def finish(self) -> None:
@@ -186,6 +187,7 @@ class _Cast:
             self._sums /= math.prod(self._factors)
             with np.errstate(over="ignore", invalid="ignore"):
                 self._target[...] = self._sums
+            self._overflows += int(np.isinf(self._target).sum()) - int(np.isinf(self._sums).sum())
 
     def notes(self) -> tuple[str, ...]:
         found = []

@@ -47,6 +47,19 @@ def main(connection: Connection, how: str) -> None:
                     file.write(b"hello")
             except OSError:
                 os._exit(8)
+        case "half":  # a message that never ends
+            os.write(connection.fileno(), b"\0\0\0\x50abc")
+        case "deep":
+            connection.send_bytes(b"[" * 200_000)
+        case "odd":
+            say({"entries": [{**ENTRY, "sizes": ["a", -1, 2.5, None]}]})
+        case "shrink":
+            say(ROOM)
+            connection.recv_bytes()
+            try:
+                os.ftruncate(int(sys.argv[2]), 0)
+            except OSError:
+                os._exit(9)
         case "pickle":
             connection.send_bytes(pickle.dumps({"done": 1}))
         case "greedy":

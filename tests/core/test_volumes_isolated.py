@@ -1,10 +1,12 @@
 """Reading in a process of its own gives what reading gives, and survives what happens there."""
 
+import fcntl
 import gc
 import gzip
 import io
 import os
 import resource
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 
 from conv3d_core.volumes import Part, isolated, read_volume
 from conv3d_core.volumes.bundled import FOLDER
+from conv3d_core.volumes.folder import listing
 from conv3d_core.volumes.isolated import InFolder, Upload, read
 
 EPI = FOLDER / "mri_nibabel_example4d.nii.gz"
@@ -94,6 +97,10 @@ STRANGE = [
     ("chatter", "reading it took too long and was stopped"),
     ("bloat", "it ended with exit status 7"),  # it got no more than it may have
     ("write", "it ended with exit status 8"),
+    ("half", "reading it took too long and was stopped"),
+    ("deep", "what it said made no sense"),
+    ("odd", "what it said made no sense"),
+    ("shrink", "it ended with exit status 9"),  # or we would be ended when we look
     ("pickle", "what it said made no sense"),
     ("greedy", "it asked for 1,099,511,627,776 bytes"),
     ("another shape", "its shape (20, 30, 40, 1) does not fit"),
@@ -105,6 +112,8 @@ STRANGE = [
 
 @pytest.mark.parametrize(("how", "message"), STRANGE, ids=[how for how, _ in STRANGE])
 def test_what_a_process_does_ends_there(monkeypatch, tmp_path, how, message):
+    if how == "shrink" and not hasattr(fcntl, "F_ADD_SEALS"):
+        pytest.skip("the system has no seals")
     if how == "bloat" and not Path("/proc/self/status").exists():
         pytest.skip("the system does not hold a process to a limit of memory")
     monkeypatch.setattr(isolated, "MODULE", "tests.core.strange_reader")
@@ -148,6 +157,21 @@ def test_memory_is_looked_at_where_the_system_does_not_hold_to_it(monkeypatch):
     monkeypatch.setattr(isolated, "MODULE", "tests.core.strange_reader")
     monkeypatch.setenv("STRANGE", "hang")
     assert "more memory than its size explains" in str(read(upload(b"", "x"), "x").error)
+
+
+def test_who_waits_for_a_turn_is_watched_too(monkeypatch):
+    monkeypatch.setattr(isolated, "_turn", threading.BoundedSemaphore(1))
+    isolated._turn.acquire()
+    seen = []
+
+    def progress(done):
+        seen.append(done)
+        if len(seen) == 3:
+            isolated._turn.release()
+
+    outcome = read(upload(npy(np.ones((2, 2, 2)))), "a", progress=progress)
+    assert outcome.volume is not None
+    assert seen[:3] == [0.0] * 3
 
 
 def test_progress_is_told():
@@ -214,7 +238,12 @@ class TestInAFolder:
 
     def test_what_can_be_chosen(self, folder):
         (folder / ".hidden").write_bytes(b"")
-        from conv3d_core.volumes.folder import listing
-
+        (folder / ".git").mkdir()
+        np.save(folder / ".git" / "secret.npy", np.ones((2, 2, 2)))
+        (folder / os.fsdecode(b"caf\xe9.npy")).write_bytes(b"")  # no text that a page could show
         assert listing(folder) == ["a.npy", "pipe.npy", "series/", "series/b.npy", "series/pipe.npy"]
         assert listing(folder, most=1) == ["a.npy"]
+        assert [entry.name for entry in read(InFolder(folder, "."), "all").entries] == ["a", "series/b"]
+
+    def test_a_folder_that_is_not_there(self, tmp_path):
+        assert read(InFolder(tmp_path / "gone", "a.npy"), "a").error.field == "folder"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from conv3d_core.volumes import read_volume
+from conv3d_core.volumes import Part, inspect_volume, read_volume
 from conv3d_core.volumes.bundled import FOLDER
 
 MNI = FOLDER / "mri_mni152_t1_1mm.nii.gz"
@@ -329,3 +329,18 @@ class TestDoor:
     )
     def test_names_are_fit_to_be_shown(self, given_name, expected):
         assert read_volume(npy(np.zeros((2, 3, 4))), name=given_name).name == expected
+
+
+def test_entries_of_one_name_get_numbers_and_no_two_the_same():
+    content = npy(np.ones((2, 2, 2)))
+    files = [("a.npy", content), ("a.npy", content), ("a (1).npy", content)]
+    assert sorted(entry.name for entry in inspect_volume(files)) == ["a (1)", "a (2)", "a (3)"]
+
+
+def test_what_a_mean_or_a_scale_makes_of_large_numbers_is_said_as_it_is():
+    large = np.full((2, 2, 2), 1e300)
+    (note, _) = read_volume(npy(large), part=Part(reduce=2)).notes
+    assert note == "1 numbers beyond the range of float32 became infinite"
+    integers = npy(np.full((2, 2, 2), 2**30, np.int32))
+    assert read_volume(integers).notes == ("integers above 2**24 lose precision in float32",)
+    assert read_volume(integers, part=Part(reduce=2)).notes == ()
