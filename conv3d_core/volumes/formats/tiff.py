@@ -141,12 +141,13 @@ def _entries_of(member: Member, data: memoryview) -> list[Entry]:
 
 
 @contextmanager
-def _opened(data: memoryview) -> Iterator[tuple[TiffFile, Directories]]:
+def _opened(data: memoryview, known: Directories | None = None) -> Iterator[tuple[TiffFile, Directories]]:
+    """The file, and its directories; those of a file that was opened before are not followed again."""
     import tifffile
 
     # What it would log of a damaged file is said by the error.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    found = directories(data)
+    found = known or directories(data)
     flags: dict[str, Any] = {f"is_{kind}": False for kind in NOT_ASKED}
     if found.mixed:
         # Its pages are sorted into series by what they are; tifffile looks at three of them before it joins all.
@@ -359,7 +360,7 @@ def _decoder(
     def decode(wanted: Slices) -> Iterator[Block]:
         number, level = which
         data = member.view()
-        with _opened(data) as (file, _):
+        with _opened(data, found) as (file, _):
             again = file.series[number].levels[level]
             for place, item in plan.wanted(again, wanted):
                 yield from _page(plan, item, again.keyframe, data, place, wanted)
