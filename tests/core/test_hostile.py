@@ -101,7 +101,8 @@ def test_what_a_process_holds_to_begin_with(watched):
     assert outcome.error is None
     found = said(watched)
     assert found["done"] == []
-    assert found["peak"] < BASE_BYTES
+    # An interpreter alone has ten MiB; where the system says nothing of it, nothing is known.
+    assert 10 * MIB < found["peak"] < BASE_BYTES or not Path("/proc/self/status").exists()
 
 
 class TestFolders:
