@@ -125,9 +125,11 @@ class _Report:
 
 
 def _listed(entry: Entry) -> dict[str, Any]:
-    # Where it is no volume it has no order of axes.
-    sizes = entry.sizes if len(entry.order) >= 3 else (1, 1, 1, 1)
-    source = entry.source if len(entry.order) >= 3 else f"{entry.kind}, {entry.stored}"
+    # Where it is no volume it has no order of axes, or a header's sizes that nothing has.
+    ordered = len(entry.order) >= 3
+    whole = ordered and min(entry.sizes) > 0 and math.prod(entry.sizes) < 2**48
+    sizes = entry.sizes if whole else (1, 1, 1, 1)
+    source = entry.source if ordered else f"{entry.kind}, {entry.stored}"
     problem = str(entry.refusal) if entry.refusal else ""
     facts = {"name": entry.name, "sizes": sizes, "stored": entry.stored, "source": source}
     return facts | {"spacing_mm": entry.spacing_mm, "problem": problem}
