@@ -26,6 +26,11 @@ MAX_TEXT = 64 * MIB
 LONGEST_NUMBER = 64
 
 
+def _nothing(wanted: Slices) -> tuple[()]:
+    """Of an array that cannot be read."""
+    return ()
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Entry:
     """One array of a file, before a value of it is decoded.
@@ -57,7 +62,7 @@ class Entry:
     dtype: np.dtype[Any]
     axes: tuple[str, ...]
     order: tuple[int, ...]
-    decode: Decode
+    decode: Decode = _nothing
     name: str = ""
     flipped: frozenset[int] = frozenset()
     slope: float = 1.0

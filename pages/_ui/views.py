@@ -121,9 +121,7 @@ def maps(
             with grid.cell(), st.container(gap=None):
                 name = names[info.channel]
                 words = f"Channel {info.channel} {name}, plane {label}, {number(info.low)} to {number(info.high)}"
-                # In the address itself: a file's is gone where the script runs again before the browser has asked.
-                picture = base64.b64encode(tile_png(info, aspect)).decode()
-                st.image(f"data:image/png;base64,{picture}", width="stretch", alt=words)
+                st.image(address(tile_png(info, aspect)), width="stretch", alt=words)
                 title = f"**{info.channel}** {name}" if info.channel != chosen else f":blue[**{info.channel}** {name}]"
                 key = f"map_{info.channel}"
                 st.button(title, type="tertiary", key=key, on_click=choose(info.channel))
@@ -216,6 +214,11 @@ def _sizes(shape: Sequence[int]) -> str:
 def _note(text: str) -> None:
     if text:
         st.markdown(f":small[{text}]")
+
+
+def address(picture: bytes) -> str:
+    """A PNG in its own address: a file's is gone where the script runs again before the browser has asked."""
+    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
 
 
 def chart(figure: go.Figure, key: str, words: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 import os
 from pathlib import Path
@@ -15,7 +14,7 @@ from conv3d_core.volumes import BUNDLED, DEFAULT_SAMPLE, NONFINITE, NORMALISATIO
 from conv3d_core.volumes.door import FORMATS
 from conv3d_core.volumes.isolated import InFolder, Upload
 from conv3d_core.volumes.limits import shown
-from pages._ui import cached, frame, reading, session
+from pages._ui import cached, frame, reading, session, views
 
 DATA_DIR = "CONV3D_DATA_DIR"
 KINDS = "; ".join(f"{form.name} ({', '.join(form.endings)})" for form in FORMATS)
@@ -56,7 +55,7 @@ def _gallery() -> None:
     grid = st.grid("auto", min_column_width=150, gap="small")
     for key, sample in BUNDLED.items():
         with grid.cell(), st.container(key=f"stamp_{key}", gap="xsmall"):
-            st.image(_address(thumbnail_of(key)), width="stretch", alt=f"{sample.title}: its middle D plane")
+            st.image(views.address(thumbnail_of(key)), width="stretch", alt=f"{sample.title}: its middle D plane")
             take = session.setter(volume=sample.title)
             if st.button(sample.title, key=f"take_{key}", width="stretch", on_click=take):
                 st.rerun()  # of the whole page, which closes the gallery
@@ -166,7 +165,7 @@ def _offer_axes(volume: Volume, chosen: str) -> None:
             continue
         with grid.cell(), st.container(gap=None):
             words = f"D, H, W = {', '.join(order[:3])} as read, its middle plane"
-            st.image(_address(cached.stamp(volume, order)), width="stretch", alt=words)
+            st.image(views.address(cached.stamp(volume, order)), width="stretch", alt=words)
             st.button(
                 order[:3],
                 key=f"axes_{order}",
@@ -199,8 +198,3 @@ def _ask_box(sizes: tuple[int, ...]) -> cached.Box | None:
         )
     d, h, w = spans
     return d, h, w
-
-
-def _address(picture: bytes) -> str:
-    """A picture in its own address: a file's is gone where the script runs again before the browser has asked."""
-    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"

@@ -157,7 +157,6 @@ def _refused(pixels: Pixels, count: int, title: str, problem: VolumeError) -> En
         dtype=dtype,
         axes=("z", "y", "x"),
         order=(0, 1, 2),
-        decode=lambda wanted: (),
         name=title,
         refusal=problem,
     )

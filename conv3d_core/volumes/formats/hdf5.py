@@ -221,11 +221,7 @@ def _entry(found: Found, source: Source) -> Entry | None:
 
 
 def _refused(kind: str, shape: tuple[int, ...], dtype: np.dtype[Any], name: str, error: VolumeError) -> Entry:
-    return Entry(kind=kind, shape=shape, dtype=dtype, axes=(), order=(), decode=_nothing, name=name, refusal=error)
-
-
-def _nothing(wanted: object) -> tuple[()]:
-    return ()
+    return Entry(kind=kind, shape=shape, dtype=dtype, axes=(), order=(), name=name, refusal=error)
 
 
 def _readable(found: Found, source: Source, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> Entry:

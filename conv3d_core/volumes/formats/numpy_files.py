@@ -67,7 +67,7 @@ def _entry(member: Member) -> Entry:
         check_dtype(dtype)
         check_sizes(shape)
     except VolumeError as error:
-        return Entry(kind=kind, shape=shape, dtype=dtype, axes=(), order=(), decode=_nothing, name=name, refusal=error)
+        return Entry(kind=kind, shape=shape, dtype=dtype, axes=(), order=(), name=name, refusal=error)
     layout = unnamed_layout(shape)
     axes, sizes, order = unnamed_axes(shape, layout), layout.shape, layout.order
     if fortran:
@@ -119,10 +119,6 @@ class _Counting:
         piece: bytes = self._stream.read(min(size, 2**16))
         self.at += len(piece)
         return piece
-
-
-def _nothing(wanted: object) -> tuple[()]:
-    return ()
 
 
 FORMAT = Format("NumPy", (".npy", ".npz"), lambda member: member.head.startswith(MAGIC), _entries)

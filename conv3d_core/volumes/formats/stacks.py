@@ -44,7 +44,6 @@ def unreadable(kind: str, name: str, error: VolumeError) -> Entry:
         dtype=np.dtype(np.uint8),
         axes=(),
         order=(),
-        decode=lambda wanted: (),
         name=clean(name),
         refusal=error,
     )

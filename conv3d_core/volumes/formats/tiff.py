@@ -243,9 +243,7 @@ def _entry(
 
 
 def _refused(kind: str, shape: tuple[int, ...], dtype: np.dtype[Any], letters: str, error: VolumeError) -> Entry:
-    return Entry(
-        kind=kind, shape=shape, dtype=dtype, axes=tuple(letters), order=(), decode=lambda wanted: (), refusal=error
-    )
+    return Entry(kind=kind, shape=shape, dtype=dtype, axes=tuple(letters), order=(), refusal=error)
 
 
 def _size(series: TiffPageSeries, letter: str) -> int:

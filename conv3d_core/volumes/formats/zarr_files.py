@@ -381,7 +381,7 @@ def _entry(node: Node, name: str, level: Level | None = None) -> Entry:
         decode, notes = _decode(stored, node.chunks)
     except VolumeError as error:
         shape, dtype = _declared(node.array)
-        return Entry(kind=kind, shape=shape, dtype=dtype, axes=(), order=(), decode=_nothing, name=name, refusal=error)
+        return Entry(kind=kind, shape=shape, dtype=dtype, axes=(), order=(), name=name, refusal=error)
     described = level if level is not None and len(level.axes) == len(stored.shape) else None
     names = stored.names if described is None else _names([axis.get("name") for axis in described.axes])
     layout = arranged(stored.shape, names)
@@ -415,10 +415,6 @@ def _declared(array: Json) -> tuple[tuple[int, ...], np.dtype[Any]]:
     found = array.get("data_type", array.get("dtype"))
     known = isinstance(found, str) and (found in DTYPES_3 or DTYPE_2.fullmatch(found))
     return shape, _dtype(found) if known else np.dtype("V1")
-
-
-def _nothing(wanted: object) -> tuple[()]:
-    return ()
 
 
 def _decode(stored: Stored, chunks: Mapping[str, Member]) -> tuple[Decode, tuple[str, ...]]:
