@@ -96,6 +96,7 @@ $(APP): requirements.txt $(VENV)/pyvenv.cfg
 	$(BIN)/python -m pip install -r requirements.txt "$(MLX)"
 	@touch $@
 
-$(DEV): requirements-dev.txt requirements-formats.txt $(APP)
+$(DEV): requirements-dev.txt requirements-formats.txt requirements-torch.txt $(APP)
 	$(BIN)/python -m pip install -r requirements-dev.txt
+	$(BIN)/python -m pip install -r requirements-torch.txt || echo "without PyTorch: the tests beside it are skipped"
 	@touch $@

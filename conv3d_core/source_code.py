@@ -62,17 +62,27 @@ def read_call(text: str) -> dict[str, object]:
         arguments = _arguments(call)
     except RecursionError:
         raise SpecError("text", f"{shown(text)} is nested too deeply", f"paste one layer, such as {EXAMPLE}") from None
-    groups = arguments.pop("groups", 1)
+    return mlx_arguments(arguments)
+
+
+def mlx_arguments(arguments: Mapping[str, object]) -> dict[str, object]:
+    """The arguments without those that only PyTorch's layer has.
+
+    Raises:
+        SpecError: one of these asks for what MLX's layer does not do (groups, padding modes).
+    """
+    values = dict(arguments)
+    groups = values.pop("groups", 1)
     if groups != 1:
         raise SpecError("groups", f"{shown(groups)} is not 1, and MLX has no grouped 3-D convolution", "use groups=1")
-    mode = arguments.pop("padding_mode", "zeros")
+    mode = values.pop("padding_mode", "zeros")
     if mode != "zeros":
         raise SpecError(
             "padding_mode", f"{shown(mode)} is not what nn.Conv3d does", "use 'zeros', or pad before with mx.pad"
         )
     for ignored in ("device", "dtype"):
-        arguments.pop(ignored, None)
-    return arguments
+        values.pop(ignored, None)
+    return values
 
 
 def _find_call(text: str) -> ast.Call:

@@ -10,7 +10,7 @@ from typing import Any
 
 from conv3d_core.axis import AXES, AXIS_NAMES, Axis
 from conv3d_core.errors import ShapeError, SpecError, shown
-from conv3d_core.source_code import read_call, write_call
+from conv3d_core.source_code import mlx_arguments, read_call, write_call
 
 Triple = tuple[int, int, int]
 Shape = tuple[int, int, int, int, int]
@@ -151,13 +151,25 @@ class ConvSpec:
         >>> ConvSpec.parse("nn.Conv3d(1, 8, 3, stride=2, padding=1)").to_mlx()
         'nn.Conv3d(1, 8, kernel_size=3, stride=2, padding=1)'
         """
-        arguments: dict[str, Any] = read_call(text)
-        padding = arguments.get("padding")
-        if padding == "valid":
-            arguments["padding"] = 0
-        elif padding == "same":
-            arguments["padding"] = cls(**{**arguments, "padding": 0}).same_padding()
-        return cls(**arguments)
+        return cls.from_arguments(read_call(text))
+
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, Any]) -> ConvSpec:
+        """The layer of a constructor's arguments by name, as written, PyTorch's among them.
+
+        Raises:
+            SpecError: what they say is not one ``nn.Conv3d``.
+
+        >>> ConvSpec.from_arguments({"in_channels": 1, "out_channels": 8, "kernel_size": 3, "padding": "same"}).padding
+        (1, 1, 1)
+        """
+        values = mlx_arguments(arguments)
+        padding = values.get("padding")
+        if isinstance(padding, str) and padding in ("valid", "same"):
+            values["padding"] = 0
+            if padding == "same":
+                values["padding"] = cls.from_dict(values).same_padding()
+        return cls.from_dict(values)
 
     def same_padding(self) -> Triple:
         """The padding that keeps every size at stride 1: ``(k_e - 1) / 2`` per axis.
