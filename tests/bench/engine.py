@@ -80,7 +80,7 @@ def grid(quick: bool) -> Iterator[tuple[int, ConvSpec]]:
     yield 192, ConvSpec(1, 4, 3, padding=1)
 
 
-def measure(size: Sequence[int], spec: ConvSpec, raw: bool = True) -> Row:
+def measure(size: Sequence[int], spec: ConvSpec, device: str, raw: bool = True) -> Row:
     """All of one row, each engine in a fresh process so that its peak is this layer's."""
     d, h, w = size
     random = np.random.default_rng(0)
@@ -90,12 +90,12 @@ def measure(size: Sequence[int], spec: ConvSpec, raw: bool = True) -> Row:
     volume = Content.of(x)
     row = Row((d, h, w), spec.to_mlx().removeprefix("nn."))
     if raw:
-        with Engine("cpu", accelerate=False) as engine:
+        with Engine(device, accelerate=False) as engine:
             row.raw_ms = median(lambda: engine.raw_times_ms(spec, x, weight, bias, REPEATS))
-            row.raw_peak = engine.memory().process_peak
+            row.raw_peak = peak(engine)
     for kind, accelerate in (("plain", False), ("fast", True)):
-        with Engine("cpu", accelerate=accelerate, cache_bytes=0) as engine:
-            if accelerate and engine.info.blas.startswith("MLX's own"):
+        with Engine(device, accelerate=accelerate, cache_bytes=0) as engine:
+            if accelerate and (engine.info.device == "gpu" or engine.info.blas.startswith("MLX's own")):
                 continue
             middle = tuple(n // 2 for n in spec.output_shape(x.shape)[1:4])
             calls: dict[str, Callable[[], object]] = {
@@ -105,25 +105,42 @@ def measure(size: Sequence[int], spec: ConvSpec, raw: bool = True) -> Row:
             }
             for name, call in calls.items():
                 setattr(row, f"{kind}_{name}", median(lambda c=call: times_ms(c, REPEATS)))
-            setattr(row, f"{kind}_peak", engine.memory().process_peak)
-    row.torch_ms = torch_ms(spec, x, weight, bias)
+            setattr(row, f"{kind}_peak", peak(engine))
+    row.torch_ms = torch_ms(spec, x, weight, bias, device)
     return row
 
 
-def torch_ms(spec: ConvSpec, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> float | None:
-    """PyTorch's layer on the same numbers; None where it is not installed."""
+def peak(engine: Engine) -> int:
+    """The most that the worker held, or of a GPU's memory MLX in it."""
+    memory = engine.memory()
+    return memory.mlx_peak if engine.info.device == "gpu" else memory.process_peak
+
+
+def torch_ms(spec: ConvSpec, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, device: str) -> float | None:
+    """PyTorch's layer on the same numbers; None where it is not installed, or has no such device."""
     try:
         import torch
     except ImportError:
         return None
+    if device == "gpu" and not torch.cuda.is_available():
+        return None
+    torch.backends.cudnn.allow_tf32 = False  # as the engine
+    place = "cuda" if device == "gpu" else "cpu"
     layer = torch.nn.Conv3d(
         spec.in_channels, spec.out_channels, spec.kernel_size, spec.stride, spec.padding, spec.dilation
     )
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weight.transpose(0, 4, 1, 2, 3).copy()))
         layer.bias.copy_(torch.from_numpy(bias))
-        array = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 4, 1, 2, 3)))
-        return median(lambda: times_ms(lambda: layer(array), REPEATS))
+        layer.to(place)
+        array = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 4, 1, 2, 3))).to(place)
+
+        def call() -> None:
+            layer(array)
+            if place == "cuda":
+                torch.cuda.synchronize()
+
+        return median(lambda: times_ms(call, REPEATS))
 
 
 def median(times: Callable[[], list[float]]) -> float | None:
@@ -226,21 +243,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where the numbers go")
     parser.add_argument("--quick", action="store_true", help="five layers")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="a GPU is held to no promise")
     options = parser.parse_args()
-    with Engine("cpu") as engine:
+    with Engine(options.device) as engine:
         info = engine.info
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    print(f"{date.today()}, {info.device_name}, {cores} cores, MLX {info.mlx_version}, {info.blas}")
+    told = ", ".join(filter(None, (info.device_name, f"{cores} cores", f"MLX {info.mlx_version}", info.blas)))
+    print(f"{date.today()}, {told}")
     print("ms; raw is nn.Conv3d at once with MLX's own BLAS; planes beside raw are without a faster BLAS, too\n")
     rows = []
     for size, spec in grid(options.quick):
-        rows.append(measure((size, size, size), spec))
+        rows.append(measure((size, size, size), spec, options.device))
         print(f"{size}^3 {rows[-1].spec}", flush=True)
     layer = ConvSpec(1, 8, 3, padding=1)
-    shallow, deep = measure((64, 96, 96), layer, raw=False), measure((512, 96, 96), layer, raw=False)
-    huge = measure((128, 128, 128), ConvSpec(8, 16, 7, padding=3), raw=False)
+    shallow, deep = (measure((depth, 96, 96), layer, options.device, raw=False) for depth in (64, 512))
+    huge = measure((128, 128, 128), ConvSpec(8, 16, 7, padding=3), options.device, raw=False)
     print(f"\n{table([*rows, shallow, deep, huge])}\n")
-    promises = findings(rows, shallow, deep, huge)
+    promises = findings(rows, shallow, deep, huge) if options.device == "cpu" else []
     for promise in promises:
         value = promise["measured"]
         verdict = {True: "held", False: "NOT HELD", None: "not measured"}[promise["held"]]
