@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from conv3d_core import ConvSpec, EngineError
 from conv3d_core.engine import Content, Engine, blas
 from conv3d_core.engine.memory import GPU_GRAIN
+from tests.core.builds import without_cuda
 from tests.core.strategies import layers_and_inputs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,6 +121,7 @@ def test_a_gpu_whose_process_dies_twice_is_left_for_the_cpu(tmp_path: Path, monk
         assert engine.info.fallback.startswith("the GPU failed: its process ended again (engine: the worker process")
 
 
+@without_cuda
 def test_a_gpu_that_cannot_be_started_is_left_for_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A real failure of the real MLX: its CPU build has no such device.
     (tmp_path / "sitecustomize.py").write_text("import mlx.core as mx\nmx.metal.is_available = lambda: True\n")
@@ -279,6 +281,7 @@ def test_mlx_multiplies_with_the_library_that_is_preloaded(tmp_path: Path, monke
 # Memory
 
 
+@without_cuda
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 @pytest.mark.parametrize("accelerate", [False, True])
 def test_the_worker_stays_within_the_budget(monkeypatch: pytest.MonkeyPatch, accelerate: bool) -> None:

@@ -12,6 +12,7 @@ from conv3d_core.engine import Engine
 from conv3d_core.engine.layer import times_ms
 from conv3d_core.engine.measure import RAW, STEPS, timings
 from conv3d_core.shapes import macs
+from tests.core.builds import without_cuda
 
 
 def test_every_way_is_timed_and_counted() -> None:
@@ -47,6 +48,7 @@ def test_a_slow_call_is_not_repeated_and_then_the_first_counts(monkeypatch: pyte
     assert len(times_ms(lambda: time.sleep(0.008), 5)) in (1, 2)
 
 
+@without_cuda
 def test_memory_in_use_is_told() -> None:
     with Engine("cpu") as engine:
         before = engine.memory()

@@ -24,6 +24,7 @@ from conv3d_core.engine.blocks import Block
 from conv3d_core.engine.memory import Need
 from conv3d_core.engine.process import worker_environment
 from conv3d_core.engine.supervisor import Supervisor
+from tests.core.builds import without_cuda
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = ConvSpec(1, 1, 3)
@@ -417,6 +418,7 @@ def test_eight_threads_get_their_own_results(engine: Engine) -> None:
         assert all(pool.map(session, range(1, 9)))
 
 
+@without_cuda
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads in /proc")
 def test_fresh_threads_cost_neither_process_anything(engine: Engine) -> None:
     def threads(pid: int) -> int:
@@ -613,6 +615,7 @@ def test_the_workers_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert worker_environment()["MLX_ENABLE_TF32"] == "1"
 
 
+@without_cuda
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
 def test_the_worker_holds_only_its_own_sockets(engine: Engine) -> None:
     with open(ROOT / "pyproject.toml") as held:
