@@ -203,6 +203,8 @@ def worker_environment(accelerate: bool = True) -> dict[str, str]:
     environment = process_environment()
     # MLX's CUDA build multiplies in TF32 unless told otherwise, an error of 3e-4: the picture is the layer's float32.
     environment.setdefault("MLX_ENABLE_TF32", "0")
+    # It also raises at the 257th new shape, believing that something is wrong; slabs, tiles and planes have many.
+    environment.setdefault("MLX_ENABLE_CACHE_THRASHING_CHECK", "0")
     if not accelerate:
         environment[blas.VARIABLE] = blas.OFF
     return environment

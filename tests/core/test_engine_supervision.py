@@ -607,12 +607,13 @@ def test_a_worker_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_workers_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLX_ENABLE_TF32", raising=False)
     monkeypatch.setenv("PYTHONPATH", "/mine")
-    assert worker_environment()["MLX_ENABLE_TF32"] == "0"
     assert worker_environment()["PYTHONPATH"].split(os.pathsep) == [str(ROOT), "/mine"]
-    monkeypatch.setenv("MLX_ENABLE_TF32", "1")
-    assert worker_environment()["MLX_ENABLE_TF32"] == "1"
+    for name in ("MLX_ENABLE_TF32", "MLX_ENABLE_CACHE_THRASHING_CHECK"):
+        monkeypatch.delenv(name, raising=False)
+        assert worker_environment()[name] == "0"
+        monkeypatch.setenv(name, "1")
+        assert worker_environment()[name] == "1"
 
 
 @without_cuda

@@ -4,6 +4,7 @@ When MLX changes, exactly these fail: then look whether our check can go. FACTS.
 another type or byte order are the engine's to convert and to refuse; here is only why it must.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -124,6 +125,26 @@ def test_a_kernel_that_exceeds_its_input_by_less_than_the_stride_passes() -> Non
         "depth: effective kernel 3 does not fit the padded input of 2 (2 + 2*0);"
         " use depth >= 3, padding >= 1 or kernel_size <= 2."
     )
+
+
+# --- on CUDA --------------------------------------------------------------------------------------------------------
+
+on_cuda = pytest.mark.skipif(not mx.cuda.is_available(), reason="MLX's CUDA build alone does this")
+
+
+@on_cuda
+@pytest.mark.parametrize("check", ["0", "1"])
+def test_the_257th_shape_is_refused_unless_it_is_told_not_to(check: str) -> None:
+    code = """
+import mlx.core as mx
+for n in range(1, 300):
+    mx.eval(mx.conv3d(mx.ones((1, n, 1, 1, 1)), mx.ones((1, 1, 1, 1, 1))))
+"""
+    environment = {**os.environ, "MLX_ENABLE_CACHE_THRASHING_CHECK": check}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, env=environment
+    )
+    assert ("Cache thrashing is happening" in done.stderr) == (done.returncode != 0) == (check == "1")
 
 
 # --- accepted without a word ----------------------------------------------------------------------------------------
