@@ -17,7 +17,7 @@ import numpy as np
 from conv3d_core.engine.operands import Floats
 from conv3d_core.engine.phases import phases, undilated
 from conv3d_core.engine.slabs import cut_slab
-from conv3d_core.engine.tiles import Box, box_sizes
+from conv3d_core.engine.tiles import Box, box_sizes, gradient_slab
 from conv3d_core.errors import EngineError
 from conv3d_core.spec import ConvSpec, Triple
 
@@ -130,11 +130,10 @@ def gradient_box(
 
     layer = layers.get(replace(spec, padding=(0, 0, 0)), weights)
     by = 1 if factors is None else mx.array(factors[None])
-    reached = (axis.window(0, size - 1) for axis, size in zip(spec.axes, sizes, strict=True))
-    slab = mx.zeros((1, *(last - first + 1 for first, last in reached), spec.in_channels))
-    gradient = mx.grad(lambda x: (layer(x) * by).sum())(slab)
+    gradient = mx.grad(lambda x: (layer(x) * by).sum())(mx.zeros((1, *gradient_slab(spec, sizes), spec.in_channels)))
     mx.eval(gradient)
-    found: Floats = np.array(gradient)[0]
+    reached = (axis.window(0, size - 1) for axis, size in zip(spec.axes, sizes, strict=True))
+    found: Floats = np.array(gradient)[0][tuple(slice(last - first + 1) for first, last in reached)]
     return found
 
 

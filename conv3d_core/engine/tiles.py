@@ -105,10 +105,28 @@ def gradient_cost(spec: ConvSpec, sizes: Triple) -> Cost:
     >>> gradient_cost(ConvSpec(1, 1, 3), (1, 1, 1)) == (4 * 27 * 27, 4 * (27 * 27 + 4 * 27 + 4))
     True
     """
-    reached = _reached(spec, sizes)
+    reached = math.prod(gradient_slab(spec, sizes))
     taps = math.prod(spec.kernel_size) * spec.out_channels
     unfolded = reached * taps if max(spec.stride) == max(spec.dilation) == 1 else 0
     return _cost(unfolded, 4 * reached * spec.in_channels + 4 * math.prod(sizes) * spec.out_channels)
+
+
+def gradient_slab(spec: ConvSpec, sizes: Triple) -> Triple:
+    """Voxels along D, H, W for which the gradient of a box of outputs is computed.
+
+    They are those that it reads, and behind them those that the next stride would pass over: MLX's CUDA build (0.32)
+    keeps its plans for gradients by what lies there, not by the stride, and so takes that of another stride. Along an
+    axis of one output a stride changes nothing.
+
+    >>> gradient_slab(ConvSpec(1, 1, 3, stride=(1, 2, 3)), (4, 4, 1))
+    (6, 10, 3)
+    """
+    windows = (axis.window(0, size - 1) for axis, size in zip(spec.axes, sizes, strict=True))
+    d, h, w = (
+        last - first + 1 + (stride - 1 if size > 1 else 0)
+        for (first, last), stride, size in zip(windows, spec.stride, sizes, strict=True)
+    )
+    return d, h, w
 
 
 def tiling(

@@ -14,7 +14,7 @@ from conv3d_core import ConvSpec
 from conv3d_core.engine.memory import CPU_GRAIN, GPU_GRAIN, grain_for
 from conv3d_core.engine.phases import phase_count, phases, undilated, worth_splitting
 from conv3d_core.engine.slabs import cut_slab, plane_cut
-from conv3d_core.engine.tiles import Grain, box_cost, box_sizes, cut, gradient_cost, tiling, whole_box
+from conv3d_core.engine.tiles import Grain, box_cost, box_sizes, cut, gradient_cost, gradient_slab, tiling, whole_box
 from conv3d_core.spec import Shape
 from tests.core.strategies import layers_and_inputs
 
@@ -140,10 +140,25 @@ def test_the_cost_of_a_box_by_hand() -> None:
     # 2 x 2 x 2 outputs of 6 taps in 2 channels; a slab of 2 x 4 x 6 voxels; 3 output channels.
     unfolded, slab, out = 8 * 6 * 2, 2 * 4 * 6 * 2, 8 * 3
     assert box_cost(spec, (2, 2, 2)) == (4 * unfolded, 4 * (unfolded + 4 * slab + 4 * out))
+    slab = 2 * 5 * 6 * 2  # one row more, see `gradient_slab`
     assert gradient_cost(spec, (2, 2, 2)) == (0, 4 * (4 * slab + 4 * out))
     plain = ConvSpec(2, 3, (1, 2, 3))
     slab = 2 * 3 * 4
     assert gradient_cost(plain, (2, 2, 2)) == (4 * slab * 18, 4 * (slab * 18 + 4 * slab * 2 + 4 * out))
+
+
+@pytest.mark.parametrize(("kernel", "dilation"), [(1, 1), (3, 1), (2, 4)])
+@pytest.mark.parametrize("size", [2, 5])
+def test_what_lies_behind_the_last_window_of_a_gradient_tells_the_stride(kernel: int, dilation: int, size: int) -> None:
+    specs = [ConvSpec(1, 1, kernel, stride=stride, dilation=dilation) for stride in range(1, 9)]
+    # The padding with which MLX computes a gradient: input - (stride * (outputs - 1) + 1).
+    behind = {gradient_slab(spec, (size,) * 3)[0] - spec.stride[0] * (size - 1) - 1 for spec in specs}
+    assert len(behind) == len(specs)
+    assert {spec.output_shape((1, *gradient_slab(spec, (size,) * 3), 1))[1] for spec in specs} == {size}
+
+
+def test_the_gradient_of_one_output_needs_its_window_alone() -> None:
+    assert gradient_slab(ConvSpec(1, 1, 3, stride=2**31 - 1, dilation=2), (1, 1, 1)) == (5, 5, 5)
 
 
 @settings(max_examples=60)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from conv3d_core import ConvSpec, ShapeError, SpecError
+from conv3d_core.receptive_field import coverage
 from conv3d_core.spec import Shape
 from tests.mlx_contract.reference import correlation, mlx_shape, random_arrays, run
 
@@ -130,6 +131,20 @@ def test_a_kernel_that_exceeds_its_input_by_less_than_the_stride_passes() -> Non
 # --- on CUDA --------------------------------------------------------------------------------------------------------
 
 on_cuda = pytest.mark.skipif(not mx.cuda.is_available(), reason="MLX's CUDA build alone does this")
+
+
+@on_cuda
+def test_a_gradient_can_be_that_of_another_stride() -> None:
+    mx.set_default_device(mx.gpu)
+    right = []
+    for stride in (1, 2, 3, 2, 1, 3):
+        spec, sizes = ConvSpec(1, 1, 3, stride=stride, bias=False), (9 * stride + 3,) * 3  # ten outputs along each axis
+        layer = nn.Conv3d(1, 1, 3, stride=stride, bias=False)
+        layer.weight = mx.ones(spec.weight_shape)
+        gradient = np.array(mx.grad(lambda x, layer=layer: layer(x).sum())(mx.zeros((1, *sizes, 1))))
+        d, h, w = coverage([spec], sizes).along
+        right.append(np.array_equal(gradient[0, ..., 0], np.einsum("i,j,k->ijk", d, h, w)))
+    assert not all(right)
 
 
 @on_cuda
