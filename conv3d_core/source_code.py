@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from conv3d_core.errors import SpecError, shown
 
-MAX_TEXT = 10_000
+MAX_TEXT = 20_000
 LAYER = "Conv3d"
 # MLX and PyTorch agree up to here; then MLX has bias, and PyTorch groups, bias, padding_mode.
 SHARED_ARGUMENTS = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation")
@@ -21,11 +21,14 @@ WORDS = ("same", "valid", "zeros", "reflect", "replicate", "circular")
 LARGEST = 2**63  # no parameter comes near; it keeps arithmetic and messages short
 EXAMPLE = "nn.Conv3d(1, 8, kernel_size=3)"
 
-_ARITHMETIC: dict[type[ast.operator], Callable[[int, int], int]] = {
+_ARITHMETIC: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.FloorDiv: operator.floordiv,
+    ast.Div: operator.truediv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
 }
 
 
@@ -151,7 +154,7 @@ def _value(keyword: ast.keyword) -> object:
 
 def _literal(node: ast.expr) -> object:
     if isinstance(node, ast.Constant):
-        return _bounded(node.value)
+        return bounded(node.value)
     if isinstance(node, ast.Tuple | ast.List):
         return tuple(_literal(item) for item in node.elts)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
@@ -160,10 +163,8 @@ def _literal(node: ast.expr) -> object:
             return -value if isinstance(node.op, ast.USub) else +value
     if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
         left, right = _literal(node.left), _literal(node.right)
-        if isinstance(left, int) and isinstance(right, int):
-            if isinstance(node.op, ast.FloorDiv) and right == 0:
-                raise SpecError("text", f"{_text(node)} divides by zero", "use a number other than 0")
-            return _bounded(_ARITHMETIC[type(node.op)](left, right))
+        if isinstance(left, int | float) and isinstance(right, int | float):
+            return arithmetic(node, left, right)
     raise SpecError("text", f"{_text(node)} is not a number", "write the number itself; text is never run")
 
 
@@ -174,7 +175,34 @@ def _text(node: ast.expr) -> str:
         return "it"
 
 
-def _bounded(value: object) -> object:
+def arithmetic(node: ast.BinOp, left: float, right: float) -> object:
+    """The number that ``left <operator> right`` is in Python: 16 // 2 is 8, and 16 / 2 is 8.0.
+
+    Raises:
+        SpecError: there is none (a division by zero, another operator), or one that no parameter reaches.
+
+    >>> arithmetic(ast.BinOp(op=ast.Pow()), 2, 5), arithmetic(ast.BinOp(op=ast.Div()), 16, 2)
+    (32, 8.0)
+    """
+    operation = _ARITHMETIC.get(type(node.op))
+    if operation is None:
+        raise SpecError("text", f"{_text(node)} is not a number", "write the number itself; text is never run")
+    if right == 0 and isinstance(node.op, ast.FloorDiv | ast.Div | ast.Mod):
+        raise SpecError("text", f"{_text(node)} divides by zero", "use a number other than 0")
+    if isinstance(node.op, ast.Pow) and not (0 <= right <= 64 and abs(left) <= LARGEST):
+        raise SpecError("text", f"{_text(node)} is no power of a parameter", "write the number itself")
+    try:
+        return bounded(operation(left, right))
+    except OverflowError:
+        return bounded(LARGEST + 1)
+
+
+def bounded(value: object) -> object:
+    """The value, unless it is an integer that no parameter reaches.
+
+    Raises:
+        SpecError: it is one.
+    """
     if isinstance(value, int) and abs(value) > LARGEST:
         raise SpecError("text", f"{shown(value)} is too large for a parameter", "use a smaller number", value=value)
     return value

@@ -20,6 +20,7 @@ RIGHT = [
     ("nn.Conv3d(out_channels=8, kernel_size=3, in_channels=1)", ConvSpec(1, 8, 3)),
     ("self.conv = torch.nn.Conv3d(3, 2 * 8, (1, 3, 3))", ConvSpec(3, 16, (1, 3, 3))),
     ("nn.Conv3d(64 // 4, 4 + 4, 5 - 2)  # comment", ConvSpec(16, 8, 3)),
+    ("nn.Conv3d(8, 8 * 2**3, 11 % 4)", ConvSpec(8, 64, 3)),
     ("  \n\tnn.Conv3d(1,\n    8,\n    kernel_size=3,\n),\n", ConvSpec(1, 8, 3)),
     ("layer: nn.Module = nn.Conv3d(1, 8, +3)", ConvSpec(1, 8, 3)),
     ("import mlx.nn as nn\nlayer = nn.Conv3d(1, 8, 3)\ny = layer(x)", ConvSpec(1, 8, 3)),
@@ -85,7 +86,7 @@ WRONG = [
     ),
     ("nn.Conv3d(1, width, 3)", "text: 'width' is not a number; write the number itself; text is never run.", "text"),
     ("nn.Conv3d(1, 8, k if k else 3)", "text: 'k if k else 3' is not a number; write the number itself", "text"),
-    ("nn.Conv3d(1, 8, 3 ** 2)", "text: '3 ** 2' is not a number; write the number itself", "text"),
+    ("nn.Conv3d(1, 8, 3 | 2)", "text: '3 | 2' is not a number; write the number itself", "text"),
     ("nn.Conv3d(1, 8, exit())", "text: 'exit()' is not a number; write the number itself; text is never run.", "text"),
     ("nn.Conv3d(*args)", "text: '*args' is not a number; write the number itself", "text"),
     (
@@ -94,6 +95,11 @@ WRONG = [
         "text",
     ),
     ("nn.Conv3d(1, 8, 3 // 0)", "text: '3 // 0' divides by zero; use a number other than 0.", "text"),
+    ("nn.Conv3d(1, 8, 3 % 0)", "text: '3 % 0' divides by zero; use a number other than 0.", "text"),
+    ("nn.Conv3d(1, 8, 2 ** -1)", "text: '2 ** (-1)' is no power of a parameter; write the number itself.", "text"),
+    ("nn.Conv3d(1, 8, 1e300 * 1e300 ** 60)", "is no power of a parameter; write the number itself.", "text"),
+    ("nn.Conv3d(1, 8, (2.0 ** 62) ** 64)", "is too large for a parameter; use a smaller number.", "text"),
+    ("nn.Conv3d(1, 16 / 2, 3)", "out_channels: 8.0 is not an integer; use an integer >= 1.", "out_channels"),
     ("nn.Conv3d(1, 8, 3.5)", "kernel_size: 3.5 is not an integer; use an integer >= 1.", "kernel_size"),
     ("nn.Conv3d(1, 8, -3.5)", "kernel_size: -3.5 is not an integer; use an integer >= 1.", "kernel_size"),
     ("nn.Conv3d(1, 8, '3')", "kernel_size: '3' is text; use an integer >= 1 or three (D, H, W).", "kernel_size"),
@@ -144,7 +150,7 @@ def test_wrong_texts(text: str, message: str, field: str) -> None:
 
 @pytest.mark.parametrize("text", [None, 3, b"nn.Conv3d(1, 8, 3)", ["nn.Conv3d(1, 8, 3)"], " " * (MAX_TEXT + 1)])
 def test_what_is_no_short_text(text: Any) -> None:
-    with pytest.raises(SpecError, match=r"^text: it is not text of at most 10,000 characters; paste one layer"):
+    with pytest.raises(SpecError, match=r"^text: it is not text of at most 20,000 characters; paste one layer"):
         ConvSpec.parse(text)
 
 
