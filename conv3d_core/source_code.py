@@ -40,7 +40,7 @@ def write_call(name: str, arguments: Mapping[str, object]) -> str:
     """
     parts = [repr(arguments["in_channels"]), repr(arguments["out_channels"])]
     for key in MLX_ARGUMENTS[2:]:
-        value = _short(arguments.get(key, DEFAULTS.get(key)))
+        value = short(arguments.get(key, DEFAULTS.get(key)))
         # Compared as text: True == 1 and 1.0 == 1, and both would be another call.
         if key not in DEFAULTS or repr(value) != repr(DEFAULTS[key]):
             parts.append(f"{key}={value!r}")
@@ -208,8 +208,12 @@ def bounded(value: object) -> object:
     return value
 
 
-def _short(value: object) -> object:
-    """A triple of equal numbers as the one number."""
+def short(value: object) -> object:
+    """A triple of equal numbers as the one number, all else as it is.
+
+    >>> short((3, 3, 3)), short((1, 3, 3))
+    (3, (1, 3, 3))
+    """
     if isinstance(value, tuple) and len(value) == 3 and len({repr(number) for number in value}) == 1:
         return value[0]
     return value
