@@ -69,6 +69,7 @@ def load(
         entry.dtype.newbyteorder("=").name,
         entry.source + _part_in_words(part),
         entry.notes + joined + cast.notes(),
+        known_finite=cast.unscaled_integers,
     )
 
 
@@ -120,6 +121,7 @@ class _Cast:
         self._taken = 0
         self._overflows = 0
         self._large = False
+        self.unscaled_integers = True
 
     @property
     def done(self) -> float:
@@ -146,6 +148,7 @@ class _Cast:
         scaled = (entry.slope, entry.intercept) != (1.0, 0.0)
         if values.dtype.kind in "iu" and values.dtype.itemsize > 2 and not scaled and self._sums is None:
             self._large = self._large or int(values.max()) > EXACT or int(values.min()) < -EXACT
+        self.unscaled_integers &= values.dtype.kind in "iu" and not scaled
         if scaled:
             with np.errstate(over="ignore", invalid="ignore"):
                 values = values.astype(np.float64) * entry.slope + entry.intercept

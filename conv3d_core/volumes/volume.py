@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -39,6 +39,9 @@ class Volume:
         source: one line on what was read, and which axis of the file became which.
         notes: what a user must know about the numbers.
 
+    Args:
+        known_finite: that the array holds neither NaN nor infinity; it is not looked through then.
+
     Raises:
         VolumeError: not four sizes >= 1, numbers that are not real, or a spacing or affine that is none.
 
@@ -53,15 +56,16 @@ class Volume:
     dtype: str = "float32"
     source: str = ""
     notes: tuple[str, ...] = field(default=())
+    known_finite: InitVar[bool] = False
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, known_finite: bool) -> None:
         put = object.__setattr__
         array = _array(self.array)
         put(self, "array", array)
         put(self, "spacing_mm", _spacing(self.spacing_mm))
         put(self, "affine", _affine(self.affine))
         kept = tuple(note for note in self.notes if not note.endswith(COUNTED))
-        put(self, "notes", kept + non_finite(array))
+        put(self, "notes", kept if known_finite else kept + non_finite(array))
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

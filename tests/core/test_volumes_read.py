@@ -2,6 +2,7 @@
 
 import gzip
 import io
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -87,6 +88,23 @@ class TestNumpy:
             "1 numbers beyond the range of float32 became infinite",
             "2 infinite values",
         )
+
+    def test_only_what_can_be_nan_or_infinite_is_looked_through(self, monkeypatch):
+        looked = []
+        monkeypatch.setattr("conv3d_core.volumes.volume.non_finite", lambda array: looked.append(array) or ("seen",))
+        bits = np.random.default_rng(0).integers(0, 256, (2, 2, 2), np.uint8)
+        wide = np.full((2, 2, 2), 2**64 - 1, np.uint64)
+        for integers in (bits > 9, bits, wide, wide.view(">i8"), bits.astype(">u2")):
+            volume = read_volume(npy(integers))
+            assert (volume.is_finite, looked) == (True, [])
+            assert np.isfinite(volume.array).all()
+        assert read_volume(npy(wide), part=Part(reduce=2)).array.item() == 2.0**64
+        assert not looked
+        scaled = nifti(bits.astype(np.int16), slope=(1e38, 0))
+        for data in (npy(bits.astype("f2")), npy(bits.astype(">f8")), scaled):
+            assert read_volume(data).notes[-1:] == ("seen",)
+        changed = replace(read_volume(npy(bits)), array=np.full((1, 1, 1, 1), np.nan))
+        assert changed.notes == ("seen",)
 
     def test_npz_of_one_array(self):
         volume = read_volume(npz(x=np.arange(8).reshape(2, 2, 2)))
