@@ -16,6 +16,7 @@ import numpy as np
 
 from conv3d_core.errors import VolumeError
 from conv3d_core.volumes.entry import Block, Decode, Slices
+from conv3d_core.volumes.inflate import InflateError, decompressobj
 from conv3d_core.volumes.limits import MIB, broken, clean, need
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -31,7 +32,7 @@ MAX_LZMA_MEMORY = 128 * MIB
 # What stored bytes may have beyond eight times a chunk's: filters may widen its numbers, and compressors add a frame.
 SLACK = 64 * 1024
 # What the decompressors raise on damaged data.
-DAMAGED = (ValueError, TypeError, RuntimeError, OSError, EOFError, struct.error, zlib.error, lzma.LZMAError)
+DAMAGED = (ValueError, TypeError, RuntimeError, OSError, EOFError, struct.error, InflateError, lzma.LZMAError)
 
 
 def check_grid(shape: Sequence[int], chunk: Sequence[int], itemsize: int) -> int:
@@ -153,7 +154,7 @@ def inflated(data: Buffer, size: int, wbits: int = zlib.MAX_WBITS) -> bytes:
     result = b""
     rest = bytes(data)
     while True:
-        stream = zlib.decompressobj(wbits)
+        stream = decompressobj(wbits)
         result += stream.decompress(rest, size + 1 - len(result))
         if len(result) > size:
             return result

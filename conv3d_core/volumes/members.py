@@ -6,7 +6,6 @@ A member never is a path: what a file names beside itself cannot be reached from
 from __future__ import annotations
 
 import bz2
-import gzip
 import io
 import mmap
 import re
@@ -21,6 +20,7 @@ from functools import cached_property
 from typing import Any, BinaryIO, TypeAlias
 
 from conv3d_core.errors import VolumeError
+from conv3d_core.volumes.inflate import GzipFile, InflateError, decompressobj
 from conv3d_core.volumes.limits import MAX_INFLATED_BYTES, MAX_MEMBERS, MIB, broken, check_present, shown
 
 Data: TypeAlias = bytes | bytearray | memoryview | mmap.mmap
@@ -34,8 +34,11 @@ MOST_DEFLATE = 1032
 MAX_DIRECTORY = 16 * MIB
 BUFFER = 1 << 18
 PIECE = 1 << 16
-# What the decompressors of the standard library raise on damaged, cut-off, encrypted or exotic data.
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, struct.error)
+# What the decompressors raise on damaged, cut-off, encrypted or exotic data; the last of a gzip head without end.
+DAMAGED = (
+    zipfile.BadZipFile, zlib.error, InflateError, EOFError, OSError, RuntimeError, ValueError, struct.error,
+    OverflowError,
+)  # fmt: skip
 
 
 class Window(io.RawIOBase):
@@ -275,7 +278,7 @@ class _Deflated(io.RawIOBase):
     def __init__(self, source: BinaryIO, raw: bool) -> None:
         self._source = source
         # 32 more than the window: by its head, zlib's form or gzip's. Less than zero: neither.
-        self._inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS if raw else 32 + zlib.MAX_WBITS)
+        self._inflate = decompressobj(wbits=-zlib.MAX_WBITS if raw else 32 + zlib.MAX_WBITS)
         self._piece = b""
 
     def readable(self) -> bool:
@@ -302,7 +305,7 @@ def _unpacked(source: BinaryIO, method: str) -> Iterator[BinaryIO]:
     with inflating(method):
         if method == "gzip":
             # The mode is said because gzip would ask the source for its own, which may be no text.
-            with gzip.GzipFile(fileobj=source, mode="rb") as stream:
+            with GzipFile(fileobj=source, mode="rb") as stream:  # type: ignore[no-untyped-call]
                 yield io.BufferedReader(stream, BUFFER)
         elif method == "bzip2":
             with bz2.BZ2File(source) as bzip2:
