@@ -24,6 +24,8 @@ BLOCK_BYTES = 4 * 2**20
 # Of numbers written as text, which are read as a whole, some ten million a second at best.
 MAX_TEXT = 64 * MIB
 LONGEST_NUMBER = 64
+# The note of what has no depth.
+ONE_PLANE = "a single plane, read as D = 1"
 
 
 def _nothing(wanted: Slices) -> tuple[()]:

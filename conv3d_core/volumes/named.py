@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from conv3d_core.errors import VolumeError
-from conv3d_core.volumes.entry import Block, Decode, Slices
+from conv3d_core.volumes.entry import ONE_PLANE, Block, Decode, Slices
 from conv3d_core.volumes.formats.numpy_files import unnamed_axes, unnamed_layout
 from conv3d_core.volumes.limits import clean
 
@@ -18,7 +18,6 @@ ROLES = {
     "t": ("t", "time", "frame"),
 }
 ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
-ONE_PLANE = "a single plane, read as D = 1"
 
 
 class Arranged(NamedTuple):

@@ -19,10 +19,10 @@ from PIL import Image, ImageOps
 
 from conv3d_core.errors import VolumeError
 from conv3d_core.volumes import Part, inspect_volume, read_volume
+from conv3d_core.volumes.entry import ONE_PLANE
 from conv3d_core.volumes.formats import pictures as reader
 from conv3d_core.volumes.formats.jpeg_headers import segments
 from conv3d_core.volumes.formats.picture_headers import ALPHA, NO_ALPHA
-from conv3d_core.volumes.formats.stacks import SINGLE
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (20, 30)).astype(np.uint8)
@@ -131,7 +131,7 @@ class TestSingle:
         expected = imagecodecs.jpeg_decode(data) if expected is None else expected
         np.testing.assert_array_equal(volume.array, expected.reshape(1, *expected.shape[:2], -1).astype(np.float32))
         assert volume.dtype == expected.dtype.name
-        assert volume.notes == (*notes, SINGLE)
+        assert volume.notes == (*notes, ONE_PLANE)
 
     def test_a_part_is_what_cropping_gives(self, data, expected, notes):
         box = ((0, 0), (1, 3), (2, 3))
@@ -167,7 +167,7 @@ class TestColours:
         data = png(30, 20, 8, 3, rows(GREY), (b"PLTE", palette.tobytes()), (b"tRNS", alpha))
         volume = read_volume(data)
         np.testing.assert_array_equal(volume.array[0], palette[GREY])
-        assert volume.notes == (NO_ALPHA, SINGLE)
+        assert volume.notes == (NO_ALPHA, ONE_PLANE)
 
     def test_a_transparent_colour(self):
         data = png(30, 20, 8, 2, rows(RGB.reshape(20, 90)), (b"tRNS", bytes(6)))
@@ -191,7 +191,7 @@ class TestColours:
     def test_cmyk_is_turned_and_said(self):
         data = saved(Image.fromarray(RGB).convert("CMYK"), "JPEG", quality=100)
         volume = read_volume(data)
-        assert volume.notes == ("its CMYK colours are turned into RGB", SINGLE)
+        assert volume.notes == ("its CMYK colours are turned into RGB", ONE_PLANE)
         with Image.open(io.BytesIO(data)) as image:
             np.testing.assert_array_equal(volume.array[0], np.asarray(image.convert("RGB")))
 

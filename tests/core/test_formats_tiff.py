@@ -16,8 +16,8 @@ from PIL import Image
 
 from conv3d_core.errors import VolumeError
 from conv3d_core.volumes import Part, inspect_volume, read_volume
+from conv3d_core.volumes.entry import ONE_PLANE
 from conv3d_core.volumes.formats import tiff as reader
-from conv3d_core.volumes.formats.stacks import SINGLE
 
 RNG = np.random.default_rng(0)
 STACK = RNG.integers(0, 999, (5, 40, 50)).astype(np.uint16)
@@ -170,7 +170,7 @@ class TestDecoding:
         """What `tifffile.imwrite(..., imagej=True)` calls a stack that has no names for its axes."""
         volume = read_volume(tiff(STACK, imagej=True))
         assert volume.shape == (1, 40, 50, 5)
-        assert volume.notes == (SINGLE, "its 5 C are read as channels: if they are planes, save them as Z")
+        assert volume.notes == (ONE_PLANE, "its 5 C are read as channels: if they are planes, save them as Z")
 
     @pytest.mark.parametrize("config", ["contig", "separate"])
     @pytest.mark.parametrize("options", [{}, {"compression": "zlib", "tile": (16, 16)}], ids=str)
@@ -283,7 +283,7 @@ class TestColours:
     def test_other_colours_are_said(self):
         array = RNG.integers(0, 255, (8, 9, 4)).astype(np.uint8)
         notes = read_volume(tiff(array, photometric="separated")).notes
-        assert notes == (SINGLE, "its channels are SEPARATED, and not turned into RGB")
+        assert notes == (ONE_PLANE, "its channels are SEPARATED, and not turned into RGB")
 
 
 class TestSeries:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from conv3d_core.volumes.entry import Decode, Entry, plain, spelled
+from conv3d_core.volumes.entry import ONE_PLANE, Decode, Entry, plain, spelled
 from conv3d_core.volumes.form import Format
 from conv3d_core.volumes.limits import MIB, broken, check_present, check_sizes, clean, shown
 from conv3d_core.volumes.members import Member, Packed, Wrapped, companion
@@ -55,7 +55,7 @@ def _entry(member: Member, others: Sequence[Member]) -> Entry:
     notes: tuple[str, ...] = ()
     shape, axes = sizes[::-1], tuple("tzyx"[-len(sizes) :])
     if len(sizes) == 2:
-        shape, axes, notes = (1, *shape), ("z", *axes), ("a single plane, read as D = 1",)
+        shape, axes, notes = (1, *shape), ("z", *axes), (ONE_PLANE,)
     channels = _whole(fields.get("ElementNumberOfChannels", "1"), "ElementNumberOfChannels")
     if not 1 <= channels <= MAX_CHANNELS:
         raise broken(f"its MetaImage header declares {channels:,} channels")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from conv3d_core.errors import VolumeError
-from conv3d_core.volumes.entry import Entry, plain
+from conv3d_core.volumes.entry import ONE_PLANE, Entry, plain
 from conv3d_core.volumes.form import Format
 from conv3d_core.volumes.limits import broken, check_present, check_sizes, clean
 from conv3d_core.volumes.members import Member
@@ -114,7 +114,7 @@ def _layout(dims: Sequence[int]) -> tuple[tuple[int, ...], tuple[str, ...], tupl
     if len(given) == 3:
         return given[::-1], ("z", "y", "x"), (0, 1, 2), ()
     if len(given) == 2:
-        return (1, *given[::-1]), ("z", "y", "x"), (0, 1, 2), ("a single plane, read as D = 1",)
+        return (1, *given[::-1]), ("z", "y", "x"), (0, 1, 2), (ONE_PLANE,)
     raise VolumeError(
         "file",
         f"a NIfTI array {tuple(dims)} is not one volume",

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from conv3d_core.volumes.entry import Decode, Entry, plain, spelled
+from conv3d_core.volumes.entry import ONE_PLANE, Decode, Entry, plain, spelled
 from conv3d_core.volumes.form import Format
 from conv3d_core.volumes.limits import MIB, broken, check_sizes, clean, shown
 from conv3d_core.volumes.members import Member, Packed, Wrapped, companion
@@ -88,7 +88,7 @@ def _entry(member: Member, others: Sequence[Member]) -> Entry:
     notes = axes.notes
     if len(axes.spatial) == 2:
         shape, names, order = (1, *shape), ("z", *names), [0, *(axis + 1 for axis in order)]
-        decode, notes = _as_one_plane(decode), ("a single plane, read as D = 1", *notes)
+        decode, notes = _as_one_plane(decode), (ONE_PLANE, *notes)
     place = turned(axes.affine, shape, order)
     return Entry(
         kind="NRRD",

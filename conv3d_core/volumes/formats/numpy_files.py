@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from conv3d_core.errors import VolumeError
-from conv3d_core.volumes.entry import Entry, plain
+from conv3d_core.volumes.entry import ONE_PLANE, Entry, plain
 from conv3d_core.volumes.form import Format
 from conv3d_core.volumes.limits import broken, check_dtype, check_sizes, clean
 from conv3d_core.volumes.members import Member
@@ -40,7 +40,7 @@ def unnamed_layout(shape: Sequence[int]) -> Layout:
     """
     shape = tuple(int(size) for size in shape)
     if len(shape) == 2:
-        return Layout((1, *shape), (0, 1, 2), ("a single plane, read as D = 1",), None)
+        return Layout((1, *shape), (0, 1, 2), (ONE_PLANE,), None)
     if len(shape) in (3, 4):
         return Layout(shape, tuple(range(len(shape))), (), None)
     if len(shape) == 5 and shape[0] == 1:

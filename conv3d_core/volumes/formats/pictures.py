@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conv3d_core.errors import VolumeError
-from conv3d_core.volumes.entry import Block, Entry, Slices
+from conv3d_core.volumes.entry import ONE_PLANE, Block, Entry, Slices
 from conv3d_core.volumes.form import Format
 from conv3d_core.volumes.formats.jpeg_headers import check_scans
 from conv3d_core.volumes.formats.picture_headers import Header, header_of, kind_of, png_holds
-from conv3d_core.volumes.formats.stacks import SINGLE, stacked, unreadable
+from conv3d_core.volumes.formats.stacks import stacked, unreadable
 from conv3d_core.volumes.limits import MIB, broken, clean
 from conv3d_core.volumes.members import Member, Window
 
@@ -60,7 +60,7 @@ def _entry(member: Member, header: Header) -> Entry:
     notes = header.notes
     if header.orientation > 1:
         notes += (f"turned upright, as its orientation tag ({header.orientation}) says",)
-    notes += (f"an animation: D is time, {header.frames} frames",) if header.frames > 1 else (SINGLE,)
+    notes += (f"an animation: D is time, {header.frames} frames",) if header.frames > 1 else (ONE_PLANE,)
     colours = header.channels > 1
     return Entry(
         kind=header.kind,

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from conv3d_core.errors import VolumeError
-from conv3d_core.volumes.entry import Block, Entry, Slices
+from conv3d_core.volumes.entry import ONE_PLANE, Block, Entry, Slices
 from conv3d_core.volumes.limits import broken, clean, shown
 
-SINGLE = "a single plane, read as D = 1"
 NUMBERS = re.compile(r"[0-9]{1,18}")
 # Of how many notes of single files a stack repeats.
 MOST_NOTES = 8
@@ -95,7 +94,7 @@ def _size(entry: Entry) -> str:
 
 
 def _notes(planes: Sequence[tuple[str, Entry]]) -> tuple[str, ...]:
-    said = dict.fromkeys(note for _, entry in planes for note in entry.notes if note != SINGLE)
+    said = dict.fromkeys(note for _, entry in planes for note in entry.notes if note != ONE_PLANE)
     notes = tuple(said)[:MOST_NOTES]
     gap = missing([name for name, _ in planes])
     return (*notes, gap) if gap else notes

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conv3d_core.errors import VolumeError
-from conv3d_core.volumes.entry import Block, Decode, Entry, Slices, in_place, plain
+from conv3d_core.volumes.entry import ONE_PLANE, Block, Decode, Entry, Slices, in_place, plain
 from conv3d_core.volumes.form import Format
 from conv3d_core.volumes.formats.jpeg_headers import COMMON, Frame, check_scans, jpeg_2000_size, jpeg_frame
-from conv3d_core.volumes.formats.stacks import SINGLE, stacked, unreadable
+from conv3d_core.volumes.formats.stacks import stacked, unreadable
 from conv3d_core.volumes.formats.tiff_directories import Directories, directories
 from conv3d_core.volumes.limits import (
     MAX_FRAMES,
@@ -262,7 +262,7 @@ def _axes(shape: tuple[int, ...], letters: str) -> Axes:
     if depth is None:
         channels = math.prod(size for letter, size in kept if letter == "C")
         hint = f"its {channels} C are read as channels: if they are planes, save them as Z"
-        notes = (SINGLE, hint) if channels > 1 else (SINGLE,)
+        notes = (ONE_PLANE, hint) if channels > 1 else (ONE_PLANE,)
         kept = [("-", 1), *kept]
         rest = [index + 1 for index in rest]
         depth = 0
