@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -34,12 +33,12 @@ def shown(name: str) -> str:
 
 
 def clean(text: str) -> str:
-    r"""Text out of a file, fit to be shown: without control characters, cut to 80.
+    r"""Text out of a file, fit to be shown: without control characters and unusual spaces, cut to 80.
 
-    >>> clean("a/b\n\u202ec")
-    'a/bc'
+    >>> clean("a/b\n\u202e c\u2028")
+    'a/b c'
     """
-    kept = "".join(letter for letter in text if not unicodedata.category(letter).startswith("C"))
+    kept = "".join(letter for letter in text if letter.isprintable())
     return kept if len(kept) <= MAX_NAME else kept[: MAX_NAME - 3] + "..."
 
 

@@ -79,7 +79,7 @@ def _names() -> Iterator[tuple[str, Case]]:
     yield (
         "zip: name of control characters",
         Case(
-            lambda: zipped(("\x1b[31ma\u202etxt\x07.npy", small.npy()), ("b.npy", small.npy())),
+            lambda: zipped(("\x1b[31ma\u202et\xa0x\u2028t\x07.npy", small.npy()), ("b.npy", small.npy())),
             r"name one of '\[31matxt' int16",
         ),
     )
