@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import io
 import json
 import struct
@@ -128,9 +129,14 @@ MAKERS: dict[str, Callable[[], bytes | Files]] = {
     "NRRD": lambda: small.nrrd(values().tobytes(), space="lps", space_directions="(1,0,0) (0,2,0) (0,0,3)"),
     "NRRD gzip": lambda: small.nrrd(gzipped(values().tobytes()), encoding="gzip", spacings="1 2 3"),
     "NRRD text": lambda: small.nrrd(b" ".join(b"%d" % n for n in range(60)), encoding="text"),
+    "NRRD bzip2": lambda: small.nrrd(bz2.compress(values().tobytes()), encoding="bzip2"),
+    "NRRD hex": lambda: small.nrrd(values().tobytes().hex(" ").encode(), encoding="hex"),
     "NRRD with its data": lambda: [("a.nhdr", small.nrrd(b"", data_file="a.raw")), ("a.raw", values().tobytes())],
-    "MetaImage": lambda: small.mha(values().tobytes(), ElementSpacing="1 2 3", Offset="0 0 0"),
+    "MetaImage": lambda: small.mha(
+        values().tobytes(), ElementSpacing="1 2 3", Offset="0 0 0", TransformMatrix="0 1 0 1 0 0 0 0 1"
+    ),
     "MetaImage zlib": lambda: small.mha(zlib.compress(values().tobytes()), CompressedData="True"),
+    "MetaImage text": lambda: small.mha(b" ".join(b"%d" % n for n in range(60)), BinaryData="False"),
     "MRC": lambda: small.mrc(values().tobytes()),
     "safetensors": _safetensors,
     "TIFF": lambda: _tiff(),

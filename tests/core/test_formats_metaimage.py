@@ -9,8 +9,6 @@ import zlib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813  (its own manual's name)
-from hypothesis import given
-from hypothesis import strategies as st
 
 from conv3d_core.errors import VolumeError
 from conv3d_core.volumes import Part, inspect_volume, read_volume
@@ -299,30 +297,3 @@ def test_a_bomb_is_inflated_no_further_than_declared():
     assert read_volume(bomb).shape == (2, 3, 4, 1)
     assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
     tracemalloc.stop()
-
-
-PLACED = {"TransformMatrix": "0 1 0 1 0 0 0 0 1", "Offset": "1 2 3", "ElementSpacing": "1 2 3"}
-
-
-@given(
-    st.sampled_from(
-        [
-            header(**PLACED) + bytes(24),
-            header(CompressedData="True", **PLACED) + zlib.compress(bytes(range(24))),
-            header(BinaryData="False") + b"12 " * 24,
-        ]
-    ),
-    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
-    st.floats(0, 1),
-)
-def test_damage_gives_a_volume_or_a_volume_error(data, changes, kept):
-    data = bytearray(data)
-    for place, value in changes:
-        data[int(place * len(data))] = value
-    if kept < 0.5:
-        data = data[: int(len(data) * 2 * kept)]
-    try:
-        volume = read_volume(bytes(data))
-    except VolumeError:
-        return
-    assert volume.array.ndim == 4

@@ -9,8 +9,6 @@ import struct
 import mrcfile
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from conv3d_core.errors import VolumeError
 from conv3d_core.volumes import Part, inspect_volume, read_volume
@@ -185,21 +183,3 @@ def test_a_look_decodes_nothing(monkeypatch):
 )
 def test_refusals(data, message):
     refused(data, message)
-
-
-@given(
-    st.sampled_from([made(), made(order=">", mode=2), made(w23=401, w10=1), gzip.compress(made(), mtime=0)]),
-    st.lists(st.tuples(st.integers(0, 255), st.integers(0, 255)), max_size=6),
-    st.floats(0, 1),
-)
-def test_damage_gives_a_volume_or_a_volume_error(data, changes, kept):
-    data = bytearray(data)
-    for place, value in changes:
-        data[place % len(data)] = value
-    if kept < 0.5:
-        data = data[: int(len(data) * 2 * kept)]
-    try:
-        volume = read_volume(bytes(data))
-    except VolumeError:
-        return
-    assert volume.array.ndim == 4

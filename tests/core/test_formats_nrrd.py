@@ -13,8 +13,6 @@ import nrrd
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813  (its own manual's name)
-from hypothesis import given
-from hypothesis import strategies as st
 
 from conv3d_core.errors import VolumeError
 from conv3d_core.volumes import Part, inspect_volume, read_volume
@@ -446,35 +444,6 @@ def test_a_later_damage_does_not_hurt_an_earlier_part():
     part = read_volume(data, part=Part(box=((0, 0), (0, 1023), (0, 1023))))
     np.testing.assert_array_equal(part.array.ravel(), array[: 2**20])
     refused(data, "its gzip data is damaged")
-
-
-def seed(encoding):
-    file = io.BytesIO()
-    file.write(header("endian: little", LPS.rstrip(), encoding=encoding, kind="short"))
-    array = np.arange(24, dtype="<i2")
-    text = " ".join(map(str, array)).encode()
-    pack = {"raw": bytes, "gzip": gzip.compress, "bzip2": bz2.compress, "text": lambda _: text, "hex": bytes.hex}
-    packed = pack[encoding](array.tobytes())
-    file.write(packed if isinstance(packed, bytes) else packed.encode())
-    return file.getvalue()
-
-
-@given(
-    st.sampled_from([seed(encoding) for encoding in ("raw", "gzip", "bzip2", "text", "hex")]),
-    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
-    st.floats(0, 1),
-)
-def test_damage_gives_a_volume_or_a_volume_error(data, changes, kept):
-    data = bytearray(data)
-    for place, value in changes:
-        data[int(place * len(data))] = value
-    if kept < 0.5:
-        data = data[: int(len(data) * 2 * kept)]
-    try:
-        volume = read_volume(bytes(data))
-    except VolumeError:
-        return
-    assert volume.array.ndim == 4
 
 
 def test_nibabel_is_what_turns_it():

@@ -6,8 +6,6 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
 from conv3d_core.errors import VolumeError
@@ -150,27 +148,3 @@ def test_a_part_equals_a_cut_of_the_whole():
 )  # fmt: skip
 def test_refusals(data, message):
     refused(data, message)
-
-
-SEEDS = [
-    save({"x": np.ones((2, 3, 4), np.float32)}),
-    made({"x": tensor("BF16", end=48), "y": tensor(first=48, end=72)}, bytes(72)),
-]
-
-
-@given(
-    st.sampled_from(SEEDS),
-    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
-    st.floats(0, 1),
-)
-def test_damage_gives_a_volume_or_a_volume_error(data, changes, kept):
-    data = bytearray(data)
-    for place, value in changes:
-        data[int(place * len(data))] = value
-    if kept < 0.5:
-        data = data[: int(len(data) * 2 * kept)]
-    try:
-        volume = read_volume(bytes(data))
-    except VolumeError:
-        return
-    assert volume.array.ndim == 4

@@ -14,12 +14,9 @@ import nibabel
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given
-from hypothesis import strategies as st
 
 from conv3d_core.errors import VolumeError
 from conv3d_core.volumes import Part, inspect_volume, read_volume
-from conv3d_core.volumes.bundled import FOLDER
 from conv3d_core.volumes.members import Window, Wrapped
 
 REMEDY = "is not a volume format that is read here; use NumPy, NIfTI, "
@@ -399,34 +396,3 @@ class TestTiff:
 
     def test_complex(self):
         refused(tiff(np.ones((2, 20, 30), np.complex64)), "complex64 values are complex")
-
-
-SEEDS = [
-    npy(np.ones((2, 3, 4))),
-    zipped(a=npy(np.ones((2, 3, 4)))),
-    nifti(),
-    gzip.compress(nifti(), mtime=0),
-    tiff(np.ones((2, 20, 30), np.uint8)),
-    tiff(np.ones((2, 20, 30), np.uint8), compression="zlib"),
-    tiff(np.ones((2, 20, 30), np.uint8), imagej=True, metadata={"axes": "ZYX", "spacing": 1.0, "unit": "um"}),
-    (FOLDER / "micro_stardist_nuclei3d.tif").read_bytes(),
-]
-
-
-@given(
-    st.sampled_from(SEEDS),
-    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
-    st.floats(0, 1),
-)
-def test_damage_gives_a_volume_or_a_volume_error(seed, changes, kept):
-    """Up to six bytes of the first 500 changed, and perhaps the end cut off."""
-    data = bytearray(seed)
-    for place, value in changes:
-        data[int(place * min(len(data), 500))] = value
-    if kept < 0.5:
-        data = data[: int(len(data) * 2 * kept)]
-    try:
-        volume = read_volume(bytes(data))
-    except VolumeError:
-        return
-    assert volume.array.ndim == 4
