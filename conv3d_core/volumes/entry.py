@@ -28,7 +28,7 @@ LONGEST_NUMBER = 64
 ONE_PLANE = "a single plane, read as D = 1"
 
 
-def _nothing(wanted: Slices) -> tuple[()]:
+def nothing(wanted: Slices) -> tuple[()]:
     """Of an array that cannot be read."""
     return ()
 
@@ -64,7 +64,7 @@ class Entry:
     dtype: np.dtype[Any]
     axes: tuple[str, ...]
     order: tuple[int, ...]
-    decode: Decode = _nothing
+    decode: Decode = nothing
     name: str = ""
     flipped: frozenset[int] = frozenset()
     slope: float = 1.0

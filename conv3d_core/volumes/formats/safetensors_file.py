@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from conv3d_core.errors import VolumeError
-from conv3d_core.volumes.entry import Block, Decode, Entry, Slices, plain
+from conv3d_core.volumes.entry import Block, Decode, Entry, Slices, nothing, plain
 from conv3d_core.volumes.form import Format
 from conv3d_core.volumes.formats.numpy_files import Layout, unnamed_axes, unnamed_layout
 from conv3d_core.volumes.limits import MAX_AXES, MAX_MEMBERS, MIB, broken, check_sizes, clean
@@ -63,7 +63,7 @@ def _entry(member: Member, start: int, tensor: _Tensor, prefix: str) -> Entry:
     layout = _layout(tensor)
     # What is not read is listed as bytes of no type.
     dtype = np.dtype(TYPES.get(tensor.dtype, "<f4" if tensor.dtype == BFLOAT16 else "V1"))
-    decode: Decode = _nothing
+    decode: Decode = nothing
     if layout.refusal is None:
         offset = start + tensor.first
         if tensor.dtype == BFLOAT16:
@@ -184,10 +184,6 @@ def _widened(decode: Decode) -> Decode:
             yield where, (values.astype(np.uint32) << 16).view(np.float32)
 
     return widened
-
-
-def _nothing(wanted: Slices) -> tuple[()]:
-    return ()
 
 
 FORMAT = Format("safetensors", (".safetensors",), _recognises, _entries)
