@@ -80,8 +80,8 @@ class Entry:
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
-        """(D, H, W, C) as it comes out."""
-        d, h, w, *rest = (self.shape[axis] for axis in self.order)
+        """(D, H, W, C) as it comes out; four times 1 where it was refused for axes that are no volume's."""
+        d, h, w, *rest = [self.shape[axis] for axis in self.order] or (1, 1, 1)
         return d, h, w, math.prod(rest)
 
     @property
@@ -93,6 +93,9 @@ class Entry:
     @property
     def source(self) -> str:
         """One line: what was read, and which axis of the file became which; a minus marks those turned round."""
+        kind = f"{self.kind} '{self.name}'" if self.name else self.kind
+        if not self.order:
+            return f"{kind}, {self.stored}"
         names = [("-" if axis in self.flipped else "") + self.axes[axis] for axis in self.order]
         axes = self.axes[::-1] if self.fastest_first else self.axes
         channels = " x ".join(names[3:])
@@ -100,7 +103,6 @@ class Entry:
         if len(names) > 4:
             target += f", C = {channels}"
         direction = f", {self.direction}" if self.direction else ""
-        kind = f"{self.kind} '{self.name}'" if self.name else self.kind
         return f"{kind}, {self.stored} {' '.join(axes)} -> {target}{direction}"
 
 

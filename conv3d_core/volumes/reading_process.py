@@ -125,13 +125,10 @@ class _Report:
 
 
 def _listed(entry: Entry) -> dict[str, Any]:
-    # Where it is no volume it has no order of axes, or a header's sizes that nothing has.
-    ordered = len(entry.order) >= 3
-    whole = ordered and min(entry.sizes) > 0 and math.prod(entry.sizes) < 2**48
-    sizes = entry.sizes if whole else (1, 1, 1, 1)
-    source = entry.source if ordered else f"{entry.kind}, {entry.stored}"
+    # Of what is refused a header may declare sizes that nothing has.
+    sizes = entry.sizes if min(entry.sizes) > 0 and math.prod(entry.sizes) < 2**48 else (1, 1, 1, 1)
     problem = str(entry.refusal) if entry.refusal else ""
-    facts = {"name": entry.name, "sizes": sizes, "stored": entry.stored, "source": source}
+    facts = {"name": entry.name, "sizes": sizes, "stored": entry.stored, "source": entry.source}
     return facts | {"spacing_mm": entry.spacing_mm, "problem": problem}
 
 

@@ -49,6 +49,8 @@ def test_several_tensors_are_chosen_by_name():
     assert set(entries) == set(arrays)
     assert str(entries["line"].refusal).startswith("file: an array (5,) is not a volume")
     assert str(entries["number"].refusal).startswith("file: an array () is not a volume")
+    assert (entries["line"].sizes, entries["number"].sizes) == ((1, 1, 1, 1), (1, 1, 1, 1))
+    assert entries["line"].source.startswith("safetensors 'line', float")
     refused(data, "member: 2 of its 4 arrays could be the volume; name one of")
     refused(data, "an array (5,) is not a volume", member="line")
     assert refused(data, "member: there is no 'c'", member="c").field == "member"
