@@ -93,13 +93,12 @@ FUNCTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "upsample": ("Upsample", ("size", "scale_factor", "mode", "align_corners")),
     "flatten": ("Flatten", ("start_dim", "end_dim")),
 }
-_FUNCTIONS_OWN = {
-    "start_axis": "start_dim",
-    "end_axis": "end_dim",
-    "axis": "dim",
-    "approximate": "approx",
-    "antialias": "antialias",
+# As the frameworks spell some of these.
+_OWN: Mapping[Framework, Mapping[str, str]] = {
+    "mlx": {"start_axis": "start_dim", "end_axis": "end_dim", "axis": "dim", "approx": "approx"},
+    "torch": {"approximate": "approx"},
 }
+_SPELT = {own: name for names in _OWN.values() for own, name in names.items()}
 # Change values, not shapes: nothing is lost for the sizes.
 SAME_SHAPE_CLASSES = frozenset(
     [
@@ -267,9 +266,11 @@ def function(
         )
     given = dict(zip(names, values, strict=False))
     for own, value in keywords.items():
-        canonical = _FUNCTIONS_OWN.get(own, own)
+        canonical = _SPELT.get(own, own)
         if canonical not in (*names, "antialias") and canonical not in _IGNORED:
             raise SpecError(own, f"{name} on line {line} has no such argument", f"use {', '.join(names) or 'none'}")
+        if canonical in given:
+            raise SpecError(own, f"it is given twice to {name} on line {line}", "give it once")
         given[canonical] = value
     if name == "flatten":
         given = {"start_dim": 0, "end_dim": -1} | given
@@ -280,7 +281,8 @@ def function(
 def parameters(name: str, kind: str, framework: Framework) -> dict[str, str]:
     """The names that the text can give to a call's arguments, in positional order, and MLX's name of each."""
     if name in FUNCTIONS:
-        return {own: own for own in FUNCTIONS[name][1]}
+        spelt = {canonical: own for own, canonical in _OWN[framework].items()}
+        return {spelt.get(canonical, canonical): canonical for canonical in FUNCTIONS[name][1]}
     signature, _ = _signatures(name, kind, framework)
     return {own: signature.name(own) for own in signature.parameters}
 

@@ -101,7 +101,8 @@ class Calls(Expressions):
         if isinstance(module, Made):
             return self.way.through(data, module, _full(module.name, frame))
         if isinstance(module, Row):
-            for item in module.items.values():
+            for key, item in module.items.items():
+                self.name_it(item, f"{module.name}.{key}".lstrip("."))
                 data = self.apply(item, data, node, frame)
             return data
         if isinstance(module, list | tuple):
