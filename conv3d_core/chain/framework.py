@@ -142,6 +142,7 @@ def _call(node: ast.Call, votes: Counter[str], modules: dict[str, str]) -> None:
     for keyword in node.keywords:
         votes["torch"] += 2 * (keyword.arg in _TORCH_KEYWORDS)
         votes["mlx"] += 2 * (keyword.arg in _MLX_KEYWORDS)
+        votes["torch"] += 2 * (keyword.arg == "dilation" and name == "MaxPool3d")
         votes["torch"] += (
             keyword.arg == "padding"
             and not isinstance(keyword.value, ast.Name | ast.Tuple)
