@@ -53,7 +53,8 @@ class Expressions(Naming):
 
     def _name(self, node: ast.Name, frame: Frame) -> object:
         if node.id in frame.names:
-            return frame.names[node.id]
+            found = frame.names[node.id]
+            return replace(found, written=node.id, line=node.lineno) if isinstance(found, Symbol) else found
         if node.id == "self":
             return self.implicit
         if node.id == "__name__":
@@ -61,7 +62,7 @@ class Expressions(Naming):
         if node.id in _DATA_NAMES:
             frame.names[node.id] = data = Data()
             return data
-        return Symbol(node.id)
+        return Symbol(node.id, node.id, node.lineno)
 
     def _attribute(self, node: ast.Attribute, frame: Frame) -> object:
         return self.attribute(self.value(node.value, frame), node.attr, node)

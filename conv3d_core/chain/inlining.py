@@ -111,8 +111,15 @@ class Calls(Expressions):
                 data = data if isinstance(item, list | tuple) else self.apply(item, data, node, frame)
             return data
         if isinstance(module, Class) or (isinstance(module, Symbol) and module.last[:1].isupper()):
-            name = module.name if isinstance(module, Class) else module.path
+            name = module.name if isinstance(module, Class) else module.written
             return self.way.note(data, node, f"{name} is the class and no layer; write {name}(...)")
+        if isinstance(module, Symbol):
+            place = ast.copy_location(ast.Name(module.path), node)
+            place.lineno = module.line or node.lineno
+            found = datas(self.way.function(module.last, data, [], {}, place, module.written, is_here=False))
+            if found:
+                return found[0]
+            return self.way.note(data, place, f"what {module.written} does to the shape is not known here")
         call = node if isinstance(node, ast.Call) else ast.copy_location(ast.Call(node, [], []), node)
         after = self.call(module, [data], {}, call, frame)
         found = datas(after)

@@ -112,7 +112,8 @@ class Passed(NamedTuple):
         line: of the text, from 1.
         text: what stands there, cut to a line.
         why: in one clause, without a full stop.
-        before: the layer, by its index in the chain, before which it stands: from there on shapes are uncertain.
+        before: the layer, by its index in the chain, before which it stands: from there on shapes are uncertain; the
+            number of layers where it stands after the last, and only the output is.
             None where it takes no part in the data's way (an import, an unused layer).
     """
 

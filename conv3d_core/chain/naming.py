@@ -148,7 +148,7 @@ class Naming(ABC):
         elif isinstance(value, list | tuple):
             self.step(len(value) // 8)
             for place, item in enumerate(value):
-                if not isinstance(item, list):
+                if not isinstance(item, list | tuple):
                     self.name_it(item, f"{name}.{place}")
 
     def own(self, value: object, owner: object = None) -> None:
@@ -159,7 +159,7 @@ class Naming(ABC):
     def attribute(self, of: object, name: str, node: ast.expr) -> object:
         """A member of a value."""
         if isinstance(of, Symbol):
-            return Symbol(f"{of.path[-200:]}.{name}")
+            return Symbol(f"{of.path[-200:]}.{name}", self.said(node), node.lineno)
         if isinstance(of, Instance):
             return self._member(of, name, node)
         if isinstance(of, Super):

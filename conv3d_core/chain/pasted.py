@@ -27,16 +27,21 @@ class Pasted:
         lines: what is left of each line.
         starts: for each, the place in the text of its first character.
         passed: lines that are no Python.
+        encoded: lines as `ast` counts in them, where that is another number.
     """
 
     lines: list[str]
     starts: list[int]
     passed: list[Passed] = field(default_factory=list)
+    encoded: dict[int, bytes] = field(default_factory=dict)
 
     def offset(self, line: int, column: int) -> int:
         """The place in the text of what `ast` says is in a line (from 1) after so many bytes of UTF-8."""
         kept = self.lines[line - 1]
-        characters = column if kept.isascii() else len(kept.encode()[:column].decode(errors="ignore"))
+        characters = column
+        if not kept.isascii():
+            self.encoded.setdefault(line, kept.encode(errors="replace"))
+            characters = len(self.encoded[line][:column].decode(errors="ignore"))
         return self.starts[line - 1] + characters
 
     def span(self, node: ast.expr) -> tuple[int, int]:
@@ -45,13 +50,16 @@ class Pasted:
 
     def line(self, number: int) -> str:
         """A line (from 1) for a message."""
-        return textwrap.shorten(self.lines[number - 1], 80, placeholder=" ...")
+        return textwrap.shorten(self.lines[number - 1][:400], 80, placeholder=" ...")
 
     def said(self, node: ast.stmt | ast.expr) -> str:
         """What an expression's first line says, for a message."""
-        line = self.lines[node.lineno - 1].encode()
-        end = node.end_col_offset if node.end_lineno == node.lineno else None
-        return textwrap.shorten(line[node.col_offset : end].decode(errors="ignore"), 60, placeholder="...")
+        line, start = self.lines[node.lineno - 1], self.starts[node.lineno - 1]
+        first = self.offset(node.lineno, node.col_offset) - start
+        last = len(line)
+        if node.end_lineno == node.lineno:
+            last = self.offset(node.lineno, node.end_col_offset or 0) - start
+        return textwrap.shorten(line[first : min(last, first + 200)], 60, placeholder="...")
 
     def parse(self) -> ast.Module:
         """The lines as Python; those that are none (a traceback, words around the code) are passed over.

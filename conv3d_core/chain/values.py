@@ -58,9 +58,17 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """A name that the text does not define: a library's, such as ``torch.nn.Conv3d``."""
+    """A name that the text does not define: a library's, such as ``torch.nn.Conv3d``.
+
+    Attributes:
+        path: in full.
+        written: as it stands in the text.
+        line: where.
+    """
 
     path: str
+    written: str = field(default="", compare=False)
+    line: int = field(default=0, compare=False)
 
     @property
     def last(self) -> str:

@@ -86,9 +86,27 @@ class Way:
         return self.layer(data, replace(made.layer, name=name))
 
     def function(
-        self, name: str, data: Data, values: Sequence[object], keywords: Mapping[str, object], node: ast.Call, call: str
+        self,
+        name: str,
+        data: Data,
+        values: Sequence[object],
+        keywords: Mapping[str, object],
+        node: ast.expr,
+        call: str,
+        *,
+        is_here: bool = True,
     ) -> object:
-        """What a function or method gives for the data; None where that is not known."""
+        """What a function or method gives for the data; None where that is not known.
+
+        Args:
+            name: of the function.
+            data: its first argument.
+            values: the others by position.
+            keywords: the others by name.
+            node: where it is called.
+            call: what stands there.
+            is_here: the node is the call itself, and an edit can be made there.
+        """
         name = name if name in calls.FUNCTIONS else name.removesuffix("_")
         if name in calls.FUNCTIONS:
             kind, bound = calls.function(
@@ -99,7 +117,9 @@ class Way:
                 node.lineno,
             )
             self._left_out(node, bound.left_out)
-            return self.layer(data, self._layer(kind, bound.arguments, node, call, self.pasted.span(node)))
+            return self.layer(
+                data, self._layer(kind, bound.arguments, node, call, self.pasted.span(node) if is_here else None)
+            )
         if name in _SIZES:
             return Unknown(f"{call}(...)", quiet=True)
         if name in calls.SAME_SHAPE_FUNCTIONS:
@@ -132,7 +152,7 @@ class Way:
         return data
 
     def _reshaping(
-        self, name: str, data: Data, values: list[object], keywords: dict[str, object], node: ast.Call, call: str
+        self, name: str, data: Data, values: list[object], keywords: dict[str, object], node: ast.expr, call: str
     ) -> Data | None:
         if name in ("reshape", "view"):
             sizes = _spread(values or list(keywords.values()))
@@ -153,7 +173,7 @@ class Way:
                     return self.layer(data, self._layer("Transpose", {word: tuple(axes)}, node, call))
         return None
 
-    def _reshaped(self, data: Data, sizes: list[object], node: ast.Call, call: str) -> Data:
+    def _reshaped(self, data: Data, sizes: list[object], node: ast.expr, call: str) -> Data:
         flat = sizes == [-1]
         *leading, last = sizes or [None]
         kept = all(isinstance(size, Unknown) for size in leading)
