@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from conv3d_core.edits import Edits, number_text
 from conv3d_core.errors import SpecError
 from conv3d_core.kernels import EACH, KERNELS, RANDOM, factors, kernel_names
 from conv3d_core.spec import ConvSpec
@@ -18,7 +19,13 @@ _FULL_PRECISION = [
 
 
 def reproduction(
-    spec: ConvSpec, source: str, seed: int, input_shape: Sequence[int], device: str, dtype: str = "float32"
+    spec: ConvSpec,
+    source: str,
+    seed: int,
+    input_shape: Sequence[int],
+    device: str,
+    dtype: str = "float32",
+    edits: Edits = (),
 ) -> str:
     """A program that reads ``input.npy`` and writes ``output.npy``; it needs MLX and NumPy and nothing of ours.
 
@@ -29,6 +36,7 @@ def reproduction(
         input_shape: (N, D, H, W, C), for the comment.
         device: "cpu" or "gpu": where the output on screen was computed.
         dtype: what the layer computes in: "float32", "float16" or "bfloat16".
+        edits: what was changed by hand in the weights of that source.
 
     Raises:
         SpecError: no such source, or a kernel size too small for the kernel.
@@ -43,6 +51,8 @@ def reproduction(
     lines.append(f"layer = {spec.to_mlx()}")
     if source != RANDOM:
         lines += ["", *_named_weights(spec, source)]
+    if edits:
+        lines += ["", *_edited_weights(edits)]
     half = dtype != "float32"
     lines += [f"layer.set_dtype(mx.{dtype})"] if half else []
     lines += ["", f'x = mx.array(np.load("input.npy"))  # {tuple(input_shape)}: N, D, H, W, C']
@@ -70,3 +80,16 @@ def _named_weights(spec: ConvSpec, source: str) -> list[str]:
         f"layer.weight = mx.array(np.repeat(weight[..., None] / {spec.in_channels}, {spec.in_channels}, axis=-1))"
     )
     return lines
+
+
+def _edited_weights(edits: Edits) -> list[str]:
+    return [
+        "# Changed by hand: (o, kd, kh, kw, i): value.",
+        "edits = {",
+        *(f"    {tap}: {number_text(value)}," for tap, value in edits),
+        "}",
+        "weight = np.array(layer.weight)",
+        "for tap, value in edits.items():",
+        "    weight[tap] = value",
+        "layer.weight = mx.array(weight)",
+    ]

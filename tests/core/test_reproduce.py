@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from conv3d_core import ConvSpec, SpecError
+from conv3d_core.edits import Edit, Edits, edited
 from conv3d_core.engine import Engine
 from conv3d_core.kernels import RANDOM, kernel_weights
 from conv3d_core.reproduce import reproduction
@@ -31,32 +32,39 @@ def fast() -> Iterator[Engine]:
         yield engine
 
 
+# Numbers whose shortest text is read as they are, small and large.
+EDITS = (Edit((0, 1, 1, 1, 0), 0.10000000149011612), Edit((1, 0, 2, 0, 0), -3.0), Edit((1, 2, 2, 2, 0), 1.5e-10))
+
+
 @pytest.mark.parametrize(
-    ("spec", "source", "dtype"),
+    ("spec", "source", "dtype", "edits"),
     [
-        (ConvSpec(1, 8, 3, stride=2, padding=1), "each", "float32"),
-        (ConvSpec(3, 10, (2, 3, 4), padding=(0, 1, 2), dilation=(1, 2, 1)), "each", "float32"),
-        (ConvSpec(2, 4, (3, 1, 2), stride=(1, 2, 1)), RANDOM, "float32"),
-        (ConvSpec(1, 2, 3, bias=False), RANDOM, "float32"),
-        (ConvSpec(3, 2, 5, bias=False), "laplacian", "float32"),
-        (ConvSpec(1, 2, 3), RANDOM, "float16"),
-        (ConvSpec(2, 8, 3, dilation=2), "each", "bfloat16"),
+        (ConvSpec(1, 8, 3, stride=2, padding=1), "each", "float32", ()),
+        (ConvSpec(3, 10, (2, 3, 4), padding=(0, 1, 2), dilation=(1, 2, 1)), "each", "float32", ()),
+        (ConvSpec(2, 4, (3, 1, 2), stride=(1, 2, 1)), RANDOM, "float32", ()),
+        (ConvSpec(1, 2, 3, bias=False), RANDOM, "float32", ()),
+        (ConvSpec(3, 2, 5, bias=False), "laplacian", "float32", ()),
+        (ConvSpec(1, 2, 3), RANDOM, "float16", ()),
+        (ConvSpec(2, 8, 3, dilation=2), "each", "bfloat16", ()),
+        (ConvSpec(1, 2, 3), "each", "float32", EDITS),
+        (ConvSpec(2, 2, 3, stride=2), RANDOM, "float32", EDITS),
+        (ConvSpec(1, 2, 3, bias=False), "gaussian", "float16", EDITS),
     ],
-    ids=lambda value: value if isinstance(value, str) else value.to_mlx(),
+    ids=lambda value: (value.to_mlx() if isinstance(value, ConvSpec) else str(value)) if value != EDITS else "edited",
 )
 def test_the_program_computes_the_same_bits(
-    spec: ConvSpec, source: str, dtype: str, engine: Engine, fast: Engine, tmp_path: Path
+    spec: ConvSpec, source: str, dtype: str, edits: Edits, engine: Engine, fast: Engine, tmp_path: Path
 ) -> None:
     x = np.random.default_rng(1).normal(size=(1, 9, 10, 11, spec.in_channels)).astype(np.float32)
     seed = 7
     weight, bias = engine.initial_weights(spec, seed) if source == RANDOM else kernel_weights(source, spec)
-    arguments = {"weight": weight, "bias": bias if spec.bias else None, "dtype": dtype}
+    arguments = {"weight": edited(weight, edits), "bias": bias if spec.bias else None, "dtype": dtype}
     expected = engine.run(spec, x, **arguments)
     if dtype == "float32":
         close = 2e-6 * float(np.abs(expected).max())
         np.testing.assert_allclose(fast.run(spec, x, **arguments), expected, rtol=0, atol=close)
     np.save(tmp_path / "input.npy", x)
-    program = reproduction(spec, source, seed, x.shape, "cpu", dtype)
+    program = reproduction(spec, source, seed, x.shape, "cpu", dtype, edits)
     assert "conv3d_core" not in program
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
@@ -81,6 +89,21 @@ def test_the_program_reads_like_a_person_wrote_it() -> None:
         "mx.eval(y)",
         'np.save("output.npy", np.array(y))',
         "print(y.shape)",
+    ]
+
+
+def test_what_was_changed_by_hand_stands_in_the_program() -> None:
+    lines = reproduction(ConvSpec(1, 2, 3), "box", 0, (1, 9, 9, 9, 1), "cpu", edits=EDITS[:2]).splitlines()
+    begin = lines.index("# Changed by hand: (o, kd, kh, kw, i): value.")
+    assert lines[begin + 1 : begin + 9] == [
+        "edits = {",
+        "    (0, 1, 1, 1, 0): 0.1,",
+        "    (1, 0, 2, 0, 0): -3,",
+        "}",
+        "weight = np.array(layer.weight)",
+        "for tap, value in edits.items():",
+        "    weight[tap] = value",
+        "layer.weight = mx.array(weight)",
     ]
 
 
