@@ -7,6 +7,7 @@ number.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -60,7 +61,7 @@ def edited(weight: Floats, edits: Edits) -> Floats:
         return weight
     changed = weight.copy()
     for tap, value in edits:
-        if any(index >= size for index, size in zip(tap, weight.shape, strict=True)):
+        if not _is_in(tap, weight.shape):
             sizes = ", ".join(map(str, weight.shape))
             raise SpecError(
                 "edits",
@@ -70,6 +71,11 @@ def edited(weight: Floats, edits: Edits) -> Floats:
             )
         changed[tap] = value
     return changed
+
+
+def fit(edits: Edits, shape: Sequence[int]) -> bool:
+    """Whether a weight of this shape (O, KD, KH, KW, I) has all these taps."""
+    return all(_is_in(edit.tap, shape) for edit in edits)
 
 
 def with_kernel(edits: Edits, weight: Floats, channel: int, input_channel: int, kernel: Floats) -> Edits:
@@ -198,6 +204,10 @@ def describe(edits: Edits, channel: int, input_channel: int, taps: int) -> str:
     if not others:
         return here
     return f"{here}, and {others:,} in other kernels" if own else f"{here}; edited: {others:,} in other kernels"
+
+
+def _is_in(tap: Tap, shape: Sequence[int]) -> bool:
+    return all(index < size for index, size in zip(tap, shape, strict=True))
 
 
 def _is_of(edit: Edit, channel: int, input_channel: int) -> bool:

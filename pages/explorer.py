@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from conv3d_core import ConvSpec
 from conv3d_core.arithmetic import arithmetic
 from conv3d_core.axis import AXES
 from conv3d_core.engine import Job, Planes
@@ -22,7 +21,19 @@ from conv3d_core.receptive_field import central_voxel, describe, output_spacing
 from conv3d_core.reproduce import reproduction
 from conv3d_core.shapes import macs
 from conv3d_core.spec import Shape
-from pages._ui import arithmetic_view, cached, controls, downloads, frame, head, progress, session, viewer, views
+from pages._ui import (
+    arithmetic_view,
+    cached,
+    controls,
+    downloads,
+    frame,
+    head,
+    kernel_controls,
+    progress,
+    session,
+    viewer,
+    views,
+)
 from pages._ui.cached import Floats, Run
 
 
@@ -53,10 +64,9 @@ def show_linked(
     sent = sent_box(sizes, selection.voxel)
     result = Side(f"{run.name} {channel} {sent}", title, chosen.value_range, scope, None)
     _, weights, biases = cached.arrays(run)
-    of_input = "" if volume.channels == 1 else f" on input {selection.input_channel}"
     bias = 0.0 if biases is None else float(biases[channel])
     header = linked_info(
-        spec, inputs.shape, selection.voxel, channel, source, result, f"Kernel of output {channel}{of_input}", box, bias
+        spec, inputs.shape, selection.voxel, channel, source, result, kernel_title(run, selection), box, bias
     )
     arrays = {"kernel": weights[channel, ..., selection.input_channel]}
     for axis, plane in zip(AXES, planes, strict=True):
@@ -135,15 +145,24 @@ def show_details(
         else:
             views.statistics(statistics, names, cached.histogram(run, output, selection.channel))
     with away:
-        program = reproduction(run.spec, run.source, run.seed, input_shape, info.device, run.dtype)
+        program = reproduction(run.spec, run.source, run.seed, input_shape, info.device, run.dtype, run.edits)
         downloads.take_away(program, run.volume, run.spec, output, sheet)
 
 
-def kernel_titles(source: str, spec: ConvSpec) -> list[str]:
-    """Per output channel the name of its kernel, "" for random weights."""
-    if source == RANDOM:
-        return [""] * spec.out_channels
-    return [KERNELS[name].title for name in kernel_names(source, spec)]
+def kernel_titles(run: Run) -> list[str]:
+    """Per output channel the name of its kernel, "" where it has none; and whether it was edited."""
+    names = [""] * run.spec.out_channels
+    if run.source != RANDOM:
+        names = [KERNELS[name].title for name in kernel_names(run.source, run.spec)]
+    for channel in {edit.tap[0] for edit in run.edits}:
+        names[channel] = f"{names[channel]} (edited)".lstrip()
+    return names
+
+
+def kernel_title(run: Run, selection: controls.Selection) -> str:
+    """Which kernel is shown."""
+    of_input = "" if run.volume.channels == 1 else f" on input {selection.input_channel}"
+    return f"Kernel of output {selection.channel}{of_input}"
 
 
 def show(run: Run, output_shape: Shape, selection: controls.Selection, job: Job | None, planes: Planes) -> None:
@@ -151,7 +170,7 @@ def show(run: Run, output_shape: Shape, selection: controls.Selection, job: Job 
     output = progress.output(run, job)
     whole = output is not None
     statistics = cached.statistics(run, output) if output is not None else planes_statistics(planes)
-    names = kernel_titles(run.source, run.spec)
+    names = kernel_titles(run)
 
     words, ranges = st.columns([3.2, 1], vertical_alignment="center")
     words.markdown(describe(run.spec, selection.voxel, run.volume.shape[:3], selection.channel))
@@ -163,6 +182,7 @@ def show(run: Run, output_shape: Shape, selection: controls.Selection, job: Job 
     infos = {axis: maps_info(plane, axis, shared, statistics) for axis, plane in zip(AXES, planes, strict=True)}
     chosen = infos[selection.axis][selection.channel]
     show_linked(run, output_shape, selection, planes, output, chosen, views.scope_words(shared, whole), names)
+    kernel_controls.edit(run, selection, kernel_title(run, selection))
     views.let_the_browser_draw()
 
     left, right = st.columns([1, 1.4])
@@ -179,8 +199,8 @@ run = page.run
 chooser, status = page.main.container(), page.main.empty()
 # A new result must not stand under the old picture while it is computed, nor the old picture under the new header: a
 # skeleton takes its place, and first. It is one element, because a container would keep what it held before until the
-# script ends: which is right where only the pin moves, and keeps the viewer with its zoom and its focus.
-new = session.is_new_result(run.key if run else None)
+# script ends: which is right where only the pin moves or a tap is typed, and keeps the viewer's zoom and the focus.
+new = session.is_new_result(run.unedited if run else None)
 if run and new:
     status.markdown(f"MLX is running {count(macs(run.spec, (1, *run.volume.shape)))} multiply-accumulates ...")
     place = page.main.skeleton(height=600)

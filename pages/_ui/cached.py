@@ -17,6 +17,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from conv3d_core import ConvSpec
+from conv3d_core.edits import Edits, edited
 from conv3d_core.effective_field import strength_of
 from conv3d_core.engine import Content, Engine, Job, Planes
 from conv3d_core.figures.channels import ChannelStatistics, HistogramInfo, channel_statistics, histogram_info
@@ -60,11 +61,22 @@ class Run(NamedTuple):
     source: str
     seed: int
     dtype: str = "float32"
+    edits: Edits = ()
+
+    @property
+    def weights(self) -> tuple[Hashable, ...]:
+        """The same for runs whose weights come from the same, before any edit."""
+        return self.source, self.seed if self.source == RANDOM else 0, self.spec.weight_shape
+
+    @property
+    def unedited(self) -> tuple[Hashable, ...]:
+        """The same for runs that differ in no more than their edits."""
+        return self.volume.digest, self.spec, self.weights, self.dtype
 
     @property
     def key(self) -> tuple[Hashable, ...]:
         """The same for runs that give the same."""
-        return self.volume.digest, self.spec, self.source, self.seed if self.source == RANDOM else 0, self.dtype
+        return *self.unedited, self.edits
 
     @property
     def name(self) -> str:
@@ -216,9 +228,32 @@ def volume_message(key: str, box: Box, full: Triple, _voxels: Floats) -> bytes:
     return viewer.volume_message(key, box, full, _voxels)
 
 
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _edited(source: Hashable, edits: Edits, _weight: Floats) -> Floats:
+    return edited(_weight, edits)
+
+
 def arrays(run: Run) -> tuple[Content, Floats, Floats | None]:
-    weight, bias = weights(run.spec, run.source, run.seed)
+    """What the engine is given: input, weight and bias.
+
+    Raises:
+        SpecError: the named kernel does not exist at this size.
+        EngineError: the engine could not make the initial weights.
+    """
+    weight, bias = source_weights(run)
+    if run.edits:
+        weight = _edited(run.weights, run.edits, weight)
     return Content(run.volume.array[None], run.volume.digest), weight, bias if run.spec.bias else None
+
+
+def source_weights(run: Run) -> tuple[Floats, Floats | None]:
+    """Weight and bias as they come, before any edit.
+
+    Raises:
+        SpecError: the named kernel does not exist at this size.
+        EngineError: the engine could not make the initial weights.
+    """
+    return weights(run.spec, run.source, run.seed)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

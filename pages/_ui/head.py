@@ -55,6 +55,7 @@ def begin(page: str) -> Head:
         output_shape = spec.output_shape(input_shape) if input_shape else None
     if spec and volume and output_shape:
         run = cached.Run(volume, spec, asked.weights.source, asked.weights.seed, asked.dtype)
+        run = run._replace(edits=session.edits(run.weights, spec.weight_shape))
     elif spec and volume:
         with notices:
             controls.offer_channel_fixes(spec, volume)

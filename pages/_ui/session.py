@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import streamlit as st
 
-from conv3d_core import Conv3dError, VolumeError
+from conv3d_core import Conv3dError, SpecError, VolumeError
+from conv3d_core.edits import MAX_IN_LINK, Edits, fit, from_text, to_text
 from conv3d_core.engine import Job
 from conv3d_core.engine.measure import Timing
+from conv3d_core.spec import Shape
 from conv3d_core.volumes import Part, Volume
 from conv3d_core.volumes.entry import WHOLE
 from conv3d_core.volumes.formats.raw import RawLayout
@@ -36,6 +38,13 @@ _PAGE = "_page"
 _SET = "_set"
 _SHOWN = "_shown"
 _DEFAULT = "_default_"
+_EDITS = "_edits"
+_EDITS_ASKED = "_edits_asked"
+_EDIT_ERROR = "_edit_error"
+# No widget's: the address has it all the same, and the next page too.
+_EDIT = "edit"
+# How many steps back there are, and of how many sources of weights the edits are kept.
+_MAX_STEPS = 64
 
 
 def begin() -> None:
@@ -43,6 +52,7 @@ def begin() -> None:
     if _REQUESTED not in st.session_state:
         requested = {key: st.query_params.get_all(key) for key in st.query_params}
         st.session_state[_REQUESTED] = requested
+        st.session_state[_EDITS_ASKED] = (requested.get(_EDIT, []), requested.get("weights"))
         endless = [key for key, texts in requested.items() if any(_is_endless(text) for text in texts)]
         if endless:
             # Streamlit makes a float of it and then fails to make that an integer: start again without.
@@ -62,7 +72,7 @@ def not_taken() -> list[str]:
             continue
         taken = _as_query(st.session_state[key])
         if [_plain(text) for text in texts] != taken:
-            asked, shown = ",".join(texts), ",".join(taken)
+            asked, shown = ",".join(texts), ",".join(taken) or "none"
             problems.append(f"link: {key}={asked} cannot be restored here; showing {shown} instead.")
     return problems
 
@@ -339,6 +349,79 @@ def stopped(key: object) -> str:
 def go_on() -> None:
     """Forget what was given up."""
     st.session_state.pop(_STOPPED, None)
+
+
+def edits(source: Hashable, shape: Shape) -> Edits:
+    """What was changed by hand in these weights, if anything: by the link at first, else in this session.
+
+    Args:
+        source: a name for the weights as they come.
+        shape: of them (O, KD, KH, KW, I).
+    """
+    kept: dict[Hashable, list[Edits]] = st.session_state.setdefault(_EDITS, {})
+    if source not in kept:
+        kept[source] = [_edits_of_link(shape)]
+        if len(kept) > _MAX_STEPS:
+            del kept[next(iter(kept))]
+    found = kept[source][-1]
+    text = to_text(found) if len(found) <= MAX_IN_LINK else ""
+    st.session_state[_EDIT] = text
+    if text and st.query_params.get(_EDIT) != text:
+        st.query_params[_EDIT] = text
+    elif not text and _EDIT in st.query_params:
+        del st.query_params[_EDIT]
+    return found
+
+
+def edit(source: Hashable, change: Callable[[Edits], Edits]) -> None:
+    """Change these weights by hand; what cannot be done is said instead, once. Call in a callback.
+
+    Args:
+        source: as in `edits`.
+        change: the edits so far -> the edits after it.
+    """
+    kept: list[Edits] = st.session_state[_EDITS][source]
+    try:
+        after = change(kept[-1])
+    except SpecError as error:
+        st.session_state[_EDIT_ERROR] = error
+        return
+    if after != kept[-1]:
+        kept.append(after)
+        del kept[:-_MAX_STEPS]
+
+
+def can_undo(source: Hashable) -> bool:
+    """Whether there is a step to take back."""
+    return len(st.session_state[_EDITS][source]) > 1
+
+
+def undo(source: Hashable) -> None:
+    """Take the last change back. Call in a callback."""
+    del st.session_state[_EDITS][source][-1:]
+
+
+def edit_error() -> SpecError | None:
+    """Why the last change could not be done; asked for once."""
+    found: SpecError | None = st.session_state.pop(_EDIT_ERROR, None)
+    return found
+
+
+def _edits_of_link(shape: Shape) -> Edits:
+    """What the link changes, if it was made for weights like these; asked for once."""
+    texts, weights = st.session_state[_EDITS_ASKED]
+    st.session_state[_EDITS_ASKED] = ([], None)
+    if not texts or weights != (st.query_params.get_all("weights") or None):
+        return ()
+    try:
+        found = from_text(texts[-1])
+    except SpecError:
+        return ()
+    if not fit(found, shape):
+        return ()
+    # Taken, in whatever order and notation they stood there.
+    st.session_state[_REQUESTED].pop(_EDIT, None)
+    return found
 
 
 class Measurement:

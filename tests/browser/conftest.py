@@ -107,13 +107,14 @@ class Server:
         """Meanwhile MLX answers nothing."""
         pids = self.worker_pids()
         assert pids, "no process runs MLX"
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        try:
+        with _stopped(pids):
             yield
-        finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Meanwhile the server answers nothing; what it is sent waits, and then comes all at once."""
+        with _stopped([self._process.pid]):
+            yield
 
     def stop(self) -> None:
         for sign, patience_s in ((signal.SIGTERM, 5), (signal.SIGKILL, 5)):
@@ -126,6 +127,17 @@ class Server:
             except subprocess.TimeoutExpired:
                 continue
         self._process.wait()
+
+
+@contextmanager
+def _stopped(pids: list[int]) -> Iterator[None]:
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 class Faults:

@@ -15,6 +15,7 @@ from conv3d_core.edits import (
     Edits,
     describe,
     edited,
+    fit,
     from_text,
     of_kernel,
     sum_to_one,
@@ -49,6 +50,8 @@ def test_a_tap_has_its_new_value_and_the_source_keeps_its_own() -> None:
 def test_a_tap_that_is_not_there_is_named() -> None:
     with pytest.raises(SpecError, match=r"edits: there is no tap \(0, 3, 0, 0, 0\) in a weight of \(1, 3, 3, 3, 1\);"):
         edited(np.zeros((1, 3, 3, 3, 1), np.float32), (Edit((0, 3, 0, 0, 0), 1.0),))
+    assert not fit((Edit((0, 2, 2, 2, 0), 1.0), Edit((0, 3, 0, 0, 0), 1.0)), (1, 3, 3, 3, 1))
+    assert fit((Edit((0, 2, 2, 2, 0), 1.0),), (1, 3, 3, 3, 1))
 
 
 def test_a_kernel_differs_from_its_source_where_it_was_changed_and_nowhere_else() -> None:
