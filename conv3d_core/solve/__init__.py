@@ -1,0 +1,23 @@
+"""The settings that give what is asked for: an output size, a receptive field, a memory limit, sizes that divide.
+
+`output`, `field`, `memory` and `even` answer for layers as values. Every answer is exact: integers, in closed form or
+searched over small ranges, and all of them make a layer that the input fits.
+"""
+
+from conv3d_core.solve.answer import PARAMETERS, Solution
+from conv3d_core.solve.even import EvenSizes, even_sizes
+from conv3d_core.solve.field import settings_for_field
+from conv3d_core.solve.memory import settings_for_memory
+from conv3d_core.solve.output import half, same, settings_for_output
+
+__all__ = [
+    "PARAMETERS",
+    "EvenSizes",
+    "Solution",
+    "even_sizes",
+    "half",
+    "same",
+    "settings_for_field",
+    "settings_for_memory",
+    "settings_for_output",
+]
