@@ -1,10 +1,11 @@
 """The settings that give what is asked for: an output size, a receptive field, a memory limit, sizes that divide.
 
-`output`, `field`, `memory` and `even` answer for layers as values. Every answer is exact: integers, in closed form or
-searched over small ranges, and all of them make a layer that the input fits.
+`output`, `field`, `memory` and `even` answer for layers as values, `cases` for a layer of a chain. Every answer is
+exact: integers, in closed form or searched over small ranges, and all of them make a layer that the input fits.
 """
 
 from conv3d_core.solve.answer import PARAMETERS, Solution
+from conv3d_core.solve.cases import even_sizes_in_case, field_in_case, settings_in_case
 from conv3d_core.solve.even import EvenSizes, even_sizes
 from conv3d_core.solve.field import settings_for_field
 from conv3d_core.solve.memory import settings_for_memory
@@ -15,9 +16,12 @@ __all__ = [
     "EvenSizes",
     "Solution",
     "even_sizes",
+    "even_sizes_in_case",
+    "field_in_case",
     "half",
     "same",
     "settings_for_field",
     "settings_for_memory",
     "settings_for_output",
+    "settings_in_case",
 ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from conv3d_core import shapes
 from conv3d_core.axis import Axis
+from conv3d_core.chain.layer import Case
 from conv3d_core.spec import ConvSpec, Shape, Triple
 
 # In the order in which they are offered when all else is equal.
@@ -29,6 +30,7 @@ class Solution:
         output_shape: what the layer makes of it.
         words: the change, as it stands on a button: "stride=2, padding=1".
         note: what comes of it that is not said by these, in a clause; may be empty.
+        case: the chain and its input after the change, where the layer was asked about in one.
     """
 
     changes: Mapping[str, Value]
@@ -37,6 +39,7 @@ class Solution:
     output_shape: Shape
     words: str
     note: str = ""
+    case: Case | None = None
 
     @property
     def parameters(self) -> int:

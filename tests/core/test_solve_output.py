@@ -14,7 +14,7 @@ from conv3d_core.axis import Axis
 from conv3d_core.solve import PARAMETERS, Solution, half, same, settings_for_output
 from conv3d_core.solve.answer import change_of, changed, weight_of
 from conv3d_core.spec import Shape
-from tests.core.strategies import specs
+from tests.core.strategies import axes, specs
 
 CUBE = (1, 32, 32, 32, 1)
 SMALL = range(9)
@@ -230,6 +230,25 @@ def test_no_smaller_change_of_one_parameter_was_missed(
                     spec.axes[i] == spec.axes[j] and after[i] == after[j] != before[i]
                     for i, j in itertools.combinations(range(3), 2)
                 )
+
+
+@given(axes(), st.integers(1, 12), st.integers(1, 14))
+def test_no_smaller_change_of_two_parameters_was_missed(axis: Axis, size: int, wanted: int) -> None:
+    spec = ConvSpec(1, 1, *axis)
+    found = settings_for_output(spec, (1, size, size, size, 1), (wanted, wanted, wanted))
+    changes = {frozenset(answer.changes): change_of(axis, answer.spec.axes[0]) for answer in found}
+    for one, other in itertools.combinations(PARAMETERS, 2):
+        if any(chosen < {one, other} for chosen in changes):
+            continue
+        tried = [
+            change_of(axis, after)
+            for value, another in itertools.product(SMALL, repeat=2)
+            if (value or one == "padding") and (another or other == "padding")
+            if (after := axis._replace(**{one: value, other: another})).output_size(size) == wanted
+            if fits_sensibly(axis, after, size)
+        ]
+        if tried and min(tried) <= 8 * min(changes.values()):
+            assert changes[frozenset({one, other})] <= min(tried)
 
 
 @given(specs(kernel=3), st.integers(1, 8), st.integers(1, 14), st.sets(st.sampled_from(PARAMETERS), max_size=2))
