@@ -68,5 +68,9 @@ class VolumeError(Conv3dError):
     """A volume cannot be read, or is not what it says it is."""
 
 
+class WeightsError(Conv3dError):
+    """A file of weights cannot be read, or has not what a chain needs."""
+
+
 class EngineError(Conv3dError):
     """The layer and the input fit, and the machine could not compute the result."""

@@ -1,60 +1,32 @@
-"""Layers as the text of a constructor call, and of a whole chain: what a person would write, and `read_chain` reads."""
+"""A chain as text: as the ``nn.Sequential`` that `read_chain` reads, and as whole programs of MLX and of PyTorch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from conv3d_core.chain.layer import KINDS, REQUIRED, Chain, Framework, Layer, Signature
-from conv3d_core.source_code import short
+from conv3d_core.chain import stand_ins
+from conv3d_core.chain.layer import LAYOUTS, Case, Chain
+from conv3d_core.chain.port import Ported, port
+from conv3d_core.chain.spelling import attribute_names, layer_call, sequential, signature_of, write_class
 
-CALLS: Mapping[Framework, str] = {"mlx": "__call__", "torch": "forward"}
-# Attributes of a class, by the layer's family: self.conv1, self.norm1.
-_NAMES = {"convolution": "conv", "pooling": "pool", "activation": "act", "upsample": "up"}
-_NOTHING = Signature("", {})
-INDENT = "    "
+__all__ = ["layer_call", "to_class", "to_mlx", "to_sequential", "to_torch"]
 
-
-def layer_call(layer: Layer, framework: Framework, name: str | None = None) -> str:
-    """The constructor call, defaults left out, for any values, also impossible ones.
-
-    What the framework has no class for (a transpose, MLX's flatten) is an expression on ``x``. What only the other
-    framework has is left out where it changes nothing, and else written all the same.
-
-    Args:
-        layer: to write.
-        framework: whose names and order of arguments.
-        name: of the class as it stands in a text that is edited, "torch.nn.Conv3d"; "nn." and the class if not given.
-
-    >>> layer_call(Layer("Conv3d", {"in_channels": 1, "out_channels": 8, "kernel_size": (3, 3, 3)}), "mlx")
-    'nn.Conv3d(1, 8, kernel_size=3)'
-    >>> layer_call(Layer("BatchNorm", {"num_features": 8, "eps": 0.001}), "torch")
-    'nn.BatchNorm3d(8, eps=0.001)'
-    """
-    own = _signature(layer, framework)
-    if own is None:
-        return _expression(layer, framework)
-    arguments = {key: short(value) for key, value in layer.arguments.items()}
-    other = _signature(layer, "torch" if framework == "mlx" else "mlx") or _NOTHING
-    parts = []
-    positional = True
-    for parameter, default in own.parameters.items():
-        key = own.name(parameter)
-        if key not in arguments:
-            positional = False
-            continue
-        value = arguments.pop(key)
-        positional = positional and default == REQUIRED and _is_plain(layer, key)
-        # Compared as text: True == 1 and 1.0 == 1, and both would be another call.
-        if default == REQUIRED or repr(value) != repr(default):
-            parts.append(repr(value) if positional else f"{parameter}={value!r}")
-    foreign = {other.name(parameter): default for parameter, default in other.parameters.items()}
-    parts += [f"{key}={value!r}" for key, value in arguments.items() if repr(value) != repr(foreign.get(key, REQUIRED))]
-    return f"{name or 'nn.' + _class(layer, own)}({', '.join(parts)})"
+_IMPORTS = {"mlx": ["import mlx.core as mx", "import mlx.nn as nn"], "torch": ["import torch", "from torch import nn"]}
+_LOADING = {
+    "mlx": ['# model.load_weights("weights.safetensors")'],
+    "torch": [
+        "# from safetensors.torch import load_file",
+        '# model.load_state_dict(load_file("weights.safetensors"))',
+    ],
+}
+_WEIGHTED = ("Conv3d", "ConvTranspose3d", "BatchNorm", "GroupNorm", "LayerNorm", "InstanceNorm", "Linear", "PReLU")
+_MODES = ("BatchNorm", "InstanceNorm", "Dropout", "Dropout3d")
 
 
 def to_sequential(chain: Chain) -> str:
     """The chain as one ``nn.Sequential``; as a class where the framework has a function for one of its layers only.
 
+    >>> from conv3d_core.chain.layer import Layer
     >>> conv = Layer("Conv3d", {"in_channels": 1, "out_channels": 8, "kernel_size": 3})
     >>> print(to_sequential(Chain((conv, Layer("ReLU", {})), "mlx")))
     nn.Sequential(
@@ -62,14 +34,9 @@ def to_sequential(chain: Chain) -> str:
         nn.ReLU(),
     )
     """
-    if any(_signature(layer, chain.framework) is None for layer in chain.layers):
+    if any(signature_of(layer, chain.framework) is None for layer in chain.layers):
         return to_class(chain)
     return sequential([layer_call(layer, chain.framework) for layer in chain.layers])
-
-
-def sequential(calls: Sequence[str]) -> str:
-    """Constructor calls in an ``nn.Sequential``."""
-    return "\n".join(["nn.Sequential(", *(f"{INDENT}{call}," for call in calls), ")"]) if calls else "nn.Sequential()"
 
 
 def to_class(chain: Chain, name: str = "Model") -> str:
@@ -78,7 +45,7 @@ def to_class(chain: Chain, name: str = "Model") -> str:
     names = attribute_names(chain.layers)
     for layer, attribute in zip(chain.layers, names, strict=True):
         call = layer_call(layer, chain.framework)
-        if _signature(layer, chain.framework) is None:
+        if signature_of(layer, chain.framework) is None:
             applied.append(f"x = {call}")
         else:
             made.append(f"self.{attribute} = {call}")
@@ -86,54 +53,102 @@ def to_class(chain: Chain, name: str = "Model") -> str:
     return write_class(name, made, applied, chain.framework)
 
 
-def write_class(name: str, made: Sequence[str], applied: Sequence[str], framework: Framework) -> str:
-    """A module's class: lines that make its layers, and lines that take ``x`` through them."""
-    lines = [f"class {name}(nn.Module):"]
-    if made:
-        lines += ["    def __init__(self):", "        super().__init__()", *(f"        {line}" for line in made), ""]
-    lines += [f"    def {CALLS[framework]}(self, x):", *(f"        {line}" for line in applied), "        return x"]
-    return "\n".join(lines)
+def to_mlx(case: Case) -> str:
+    """A program that makes the chain in MLX and gives it an input, for ``pip install mlx`` and nothing else.
+
+    Raises:
+        SpecError: a layer that MLX cannot do, by its number and argument.
+
+    >>> from conv3d_core.chain.layer import Layer
+    >>> conv = Layer("Conv3d", {"in_channels": 1, "out_channels": 8, "kernel_size": 3})
+    >>> print(to_mlx(Case(Chain((conv, Layer("ReLU", {})), "torch"), (1, 1, 32, 32, 32))))
+    import mlx.core as mx
+    import mlx.nn as nn
+    <BLANKLINE>
+    model = nn.Sequential(
+        nn.Conv3d(1, 8, kernel_size=3),
+        nn.ReLU(),
+    )
+    # model.load_weights("weights.safetensors")
+    <BLANKLINE>
+    x = mx.random.normal((1, 32, 32, 32, 1))  # N, D, H, W, C
+    y = model(x)
+    mx.eval(y)
+    print(y.shape)
+    """
+    ported = port(case.chain, "mlx", len(case.input_shape))
+    sizes = _input_sizes(case, ported)
+    call = "model(x[None])[0]  # MLX takes batches" if ported.batched else "model(x)"
+    lines = [f"x = mx.random.normal({sizes})", f"y = {call}", "mx.eval(y)", "print(y.shape)"]
+    lines[0] += _letters(ported, len(case.input_shape))
+    return _program(case.chain, ported, lines)
 
 
-def attribute_names(layers: Sequence[Layer]) -> list[str]:
-    """A name for each layer, by its family and how many there were before: conv1, norm1, conv2."""
-    count: dict[str, int] = {}
-    names = []
-    for layer in layers:
-        stem = _NAMES.get(layer.family, layer.family)
-        count[stem] = count.get(stem, 0) + 1
-        names.append(f"{stem}{count[stem]}")
-    return names
+def to_torch(case: Case) -> str:
+    """The same in PyTorch, for ``pip install torch`` and nothing else.
+
+    Raises:
+        SpecError: a layer that PyTorch cannot do, by its number and argument.
+
+    >>> from conv3d_core.chain.layer import Layer
+    >>> conv = Layer("Conv3d", {"in_channels": 1, "out_channels": 8, "kernel_size": 3})
+    >>> print(to_torch(Case(Chain((conv, Layer("BatchNorm", {"num_features": 8})), "mlx"), (1, 32, 32, 32, 1))))
+    import torch
+    from torch import nn
+    <BLANKLINE>
+    model = nn.Sequential(
+        nn.Conv3d(1, 8, kernel_size=3),
+        nn.BatchNorm3d(8),
+    )
+    model.eval()  # as it is used; model.train() to go on training
+    # from safetensors.torch import load_file
+    # model.load_state_dict(load_file("weights.safetensors"))
+    <BLANKLINE>
+    x = torch.randn(1, 1, 32, 32, 32)  # N, C, D, H, W
+    with torch.no_grad():
+        y = model(x)
+    print(tuple(y.shape))
+    """
+    ported = port(case.chain, "torch", len(case.input_shape))
+    lines = [f"x = torch.randn{_input_sizes(case, ported)}", "with torch.no_grad():", "    y = model(x)"]
+    lines[0] = lines[0].replace(",)", ")") + _letters(ported, len(case.input_shape))
+    return _program(case.chain, ported, [*lines, "print(tuple(y.shape))"])
 
 
-def _signature(layer: Layer, framework: Framework) -> Signature | None:
-    kind = KINDS[layer.kind]
-    return kind.mlx if framework == "mlx" else kind.torch
+def _program(chain: Chain, ported: Ported, use: Sequence[str]) -> str:
+    lines = list(_IMPORTS[ported.target])
+    if "F" in ported.needed:
+        lines.append("from torch.nn import functional as F")
+    lines += [""] + [_passed(item.line, item.text) for item in chain.passed if item.before is not None]
+    texts = stand_ins.MLX if ported.target == "mlx" else stand_ins.TORCH
+    for name in ported.needed:
+        if name in texts:
+            lines += ["", texts[name], ""]
+    if ported.sequential:
+        lines += ["model = " + sequential([line.made for line in ported.lines])]
+    else:
+        made = [f"self.{line.module} = {line.made}" for line in ported.lines if line.made]
+        applied = [f"x = {line.applied}" + (f"  # {line.note}" if line.note else "") for line in ported.lines]
+        lines += ["", write_class("Model", made, applied, ported.target), "", "", "model = Model()"]
+    if any(layer.kind in _MODES for layer in chain.layers):
+        lines.append("model.eval()  # as it is used; model.train() to go on training")
+    if any(layer.kind in _WEIGHTED for layer in chain.layers):
+        lines += _LOADING[ported.target]
+    return "\n".join([*lines, "", *use]) + "\n"
 
 
-def _class(layer: Layer, signature: Signature) -> str:
-    """The class's name; BatchNorm1d and BatchNorm2d stay what they are."""
-    written = layer.call.rpartition(".")[2]
-    alike = signature.call.endswith("3d") and written[:-2] == signature.call[:-2] and written[-2:] in ("1d", "2d")
-    return written if alike else signature.call
+def _passed(line: int, text: str) -> str:
+    return f"# Not read, and not here: line {line}, {' '.join(text.split())}"
 
 
-def _is_plain(layer: Layer, key: str) -> bool:
-    """Whether a required argument needs no name to be understood."""
-    return key != "scale_factor" and (key != "kernel_size" or layer.family == "pooling")
+def _input_sizes(case: Case, ported: Ported) -> tuple[int, ...]:
+    shape = (1, *case.input_shape) if ported.batched else case.input_shape
+    sizes = tuple(shape[axis] for axis in ported.input_axes)
+    return sizes[1:] if ported.batched else sizes
 
 
-def _expression(layer: Layer, framework: Framework) -> str:
-    """What stands for a layer without a class of its own, on ``x``."""
-    arguments = layer.arguments
-    if layer.kind == "Transpose":
-        axes = arguments.get("axes")
-        if framework == "torch":
-            inside = ", ".join(map(repr, axes)) if isinstance(axes, tuple | list) else repr(axes)
-            return f"x.permute({inside})"
-        return f"mx.transpose(x, {axes!r})"
-    if layer.kind == "ExpandDims":
-        axis = arguments.get("axis", 0)
-        return f"x.unsqueeze({axis!r})" if framework == "torch" else f"mx.expand_dims(x, {axis!r})"
-    start, end = arguments.get("start_dim", 1), arguments.get("end_dim", -1)
-    return f"mx.flatten(x, start_axis={start!r}{'' if end == -1 else f', end_axis={end!r}'})"
+def _letters(ported: Ported, rank: int) -> str:
+    """What the axes of the input are, where they are what the framework takes them for."""
+    if rank != 5 or ported.literal[0]:
+        return ""
+    return f"  # {', '.join(LAYOUTS[ported.target])}"

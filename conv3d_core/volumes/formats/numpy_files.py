@@ -60,7 +60,7 @@ def _entries(members: Sequence[Member], _others: Sequence[Member]) -> list[Entry
 
 
 def _entry(member: Member) -> Entry:
-    shape, fortran, dtype, offset = _header(member)
+    shape, fortran, dtype, offset = read_header(member)
     name = clean(member.name.removesuffix(".npy"))
     kind = "NumPy .npy"
     try:
@@ -88,7 +88,12 @@ def _entry(member: Member) -> Entry:
     )
 
 
-def _header(member: Member) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+def read_header(member: Member) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, whether the first axis varies fastest, type, and where the numbers start.
+
+    Raises:
+        VolumeError: it is damaged.
+    """
     with member.open() as stream:
         start = stream.read(npy.MAGIC_LEN)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +30,9 @@ BFLOAT16 = "BF16"
 WIDENED = "bfloat16 values, which float32 holds exactly"
 
 
-class _Tensor(NamedTuple):
+class Tensor(NamedTuple):
+    """One entry of the header: where its bytes are, from the start of the numbers."""
+
     name: str
     dtype: str
     shape: tuple[int, ...]
@@ -38,7 +40,8 @@ class _Tensor(NamedTuple):
     end: int
 
 
-def _recognises(member: Member) -> bool:
+def recognises(member: Member) -> bool:
+    """Whether a file begins as one does."""
     head = member.head
     if len(head) < LENGTH_BYTES + 2 or head[LENGTH_BYTES : LENGTH_BYTES + 1] != b"{":
         return False
@@ -54,12 +57,12 @@ def _entries(members: Sequence[Member], _others: Sequence[Member]) -> list[Entry
     entries = []
     for member in members:
         prefix = f"{clean(member.name)}: " if len(members) > 1 else ""
-        start, tensors = _header(member)
+        start, tensors, _ = read_header(member)
         entries += [_entry(member, start, tensor, prefix) for tensor in tensors]
     return entries
 
 
-def _entry(member: Member, start: int, tensor: _Tensor, prefix: str) -> Entry:
+def _entry(member: Member, start: int, tensor: Tensor, prefix: str) -> Entry:
     layout = _layout(tensor)
     # What is not read is listed as bytes of no type.
     dtype = np.dtype(TYPES.get(tensor.dtype, "<f4" if tensor.dtype == BFLOAT16 else "V1"))
@@ -83,7 +86,7 @@ def _entry(member: Member, start: int, tensor: _Tensor, prefix: str) -> Entry:
     )
 
 
-def _layout(tensor: _Tensor) -> Layout:
+def _layout(tensor: Tensor) -> Layout:
     """As an array without names for its axes; a tensor that cannot be read is listed all the same."""
     layout = unnamed_layout(tensor.shape)
     if len(tensor.shape) == 5 and layout.refusal is not None:
@@ -103,8 +106,12 @@ def _layout(tensor: _Tensor) -> Layout:
     return layout
 
 
-def _header(member: Member) -> tuple[int, list[_Tensor]]:
-    """Where the numbers start, and the tensors in the order of their places."""
+def read_header(member: Member) -> tuple[int, list[Tensor], Mapping[str, str]]:
+    """Where the numbers start, the tensors in the order of their places, and what the file says of itself.
+
+    Raises:
+        VolumeError: it is damaged, or asks for more than there is.
+    """
     length = _length(member.head)
     if length > MAX_HEADER:
         problem = f"its safetensors header is {length / MIB:,.0f} MiB long"
@@ -121,7 +128,8 @@ def _header(member: Member) -> tuple[int, list[_Tensor]]:
         raise broken(f"its safetensors header is no JSON ({clean(str(error))})") from error
     if not isinstance(header, dict):
         raise broken("its safetensors header is no object of JSON")
-    header.pop("__metadata__", None)
+    said = header.pop("__metadata__", None)
+    metadata = {key: value for key, value in said.items() if isinstance(value, str)} if isinstance(said, dict) else {}
     if not header:
         raise broken("it holds no tensor", "save one with safetensors.numpy.save_file")
     if len(header) > MAX_MEMBERS:
@@ -134,7 +142,7 @@ def _header(member: Member) -> tuple[int, list[_Tensor]]:
             raise broken(f"tensor '{clean(tensor.name)}' lies over the one before it")
         at = tensor.end
     member.check_holds(start + at)
-    return start, tensors
+    return start, tensors, metadata
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -144,7 +152,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _tensor(name: str, value: Any) -> _Tensor:
+def _tensor(name: str, value: Any) -> Tensor:
     if not isinstance(value, dict):
         raise _damaged(name)
     dtype, shape, offsets = value.get("dtype"), _sizes(value.get("shape")), _sizes(value.get("data_offsets"))
@@ -155,7 +163,7 @@ def _tensor(name: str, value: Any) -> _Tensor:
     if end < first or (size and end - first != size * math.prod(shape)):
         problem = f"tensor '{clean(name)}' of {clean(dtype)} {shape} has {end - first:,} bytes of data"
         raise broken(problem)
-    return _Tensor(name, dtype, shape, first, end)
+    return Tensor(name, dtype, shape, first, end)
 
 
 def _item_bytes(dtype: str) -> int:
@@ -186,4 +194,4 @@ def _widened(decode: Decode) -> Decode:
     return widened
 
 
-FORMAT = Format("safetensors", (".safetensors",), _recognises, _entries)
+FORMAT = Format("safetensors", (".safetensors",), recognises, _entries)
