@@ -314,8 +314,7 @@ def _readable(given: Mapping[str, object], line: int) -> Bound:
 
 def _signatures(name: str, kind: str, framework: Framework) -> tuple[Signature, Signature | None]:
     """That of the framework which has the class, its own first; and the other's."""
-    mlx, torch = KINDS[kind].mlx, KINDS[kind].torch
-    own, other = (mlx, torch) if framework == "mlx" else (torch, mlx)
+    own, other = KINDS[kind].signatures(framework)
     if own and (own.call == name or not other or other.call != name):
         return own, other
     assert other is not None  # the name was found in one of them

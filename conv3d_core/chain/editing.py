@@ -165,13 +165,8 @@ def _without(place: Pasted, call: ast.Call, keyword: ast.keyword) -> _Change:
 
 
 def _defaults(layer: Layer, framework: Framework) -> dict[str, object]:
-    kind = KINDS[layer.kind]
-    own, other = (kind.mlx, kind.torch) if framework == "mlx" else (kind.torch, kind.mlx)
-    found: dict[str, object] = {}
-    for signature in (other, own):
-        if signature:
-            found.update({signature.name(name): default for name, default in signature.parameters.items()})
-    return found
+    own, other = KINDS[layer.kind].signatures(framework)
+    return (other.defaults if other else {}) | (own.defaults if own else {})
 
 
 def _same(found: Sequence[Layer], wanted: Sequence[Layer], framework: Framework) -> bool:

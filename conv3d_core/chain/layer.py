@@ -36,6 +36,11 @@ class Signature(NamedTuple):
         """The name that a parameter has in `Layer.arguments`."""
         return self.renamed.get(own, own)
 
+    @property
+    def defaults(self) -> dict[str, object]:
+        """The default or `REQUIRED` of each parameter, by its name in `Layer.arguments`."""
+        return {self.name(own): default for own, default in self.parameters.items()}
+
 
 class Kind(NamedTuple):
     """A layer that is understood, under MLX's name where MLX has it and PyTorch's where not.
@@ -49,6 +54,10 @@ class Kind(NamedTuple):
     family: str
     mlx: Signature | None
     torch: Signature | None
+
+    def signatures(self, framework: Framework) -> tuple[Signature | None, Signature | None]:
+        """How a framework spells it, and how the other does."""
+        return (self.mlx, self.torch) if framework == "mlx" else (self.torch, self.mlx)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +95,13 @@ class Layer:
         """
         if name in self.arguments:
             return self.arguments[name]
-        signature = getattr(KINDS[self.kind], framework)
-        for own, default in signature.parameters.items() if signature else ():
-            if signature.name(own) == name:
-                if default == REQUIRED:
-                    raise SpecError(name, f"it is missing in {self.kind}", "give it")
-                return default
-        raise SpecError(name, f"{self.kind} has no such argument", "leave it out")
+        signature, _ = KINDS[self.kind].signatures(framework)
+        defaults = signature.defaults if signature else {}
+        if name not in defaults:
+            raise SpecError(name, f"{self.kind} has no such argument", "leave it out")
+        if defaults[name] == REQUIRED:
+            raise SpecError(name, f"it is missing in {self.kind}", "give it")
+        return defaults[name]
 
     def spec(self) -> ConvSpec:
         """The layer as the explorer takes it.
@@ -179,6 +188,7 @@ def _inplace(**parameters: object) -> dict[str, object]:
 
 
 _CONV = {"in_channels": REQUIRED, "out_channels": REQUIRED, "kernel_size": REQUIRED}
+_POOL = {"kernel_size": REQUIRED, "stride": None, "padding": 0}
 _PLACE = {"device": None, "dtype": None}  # where it lives and in what type: read and left out of `Layer.arguments`
 _FEATURES = {"num_features": REQUIRED, "eps": 1e-5, "momentum": 0.1, "affine": True, "track_running_stats": True}
 
@@ -209,29 +219,13 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "MaxPool3d": Kind(
             "pooling",
-            _signature("MaxPool3d", kernel_size=REQUIRED, stride=None, padding=0),
-            _signature(
-                "MaxPool3d",
-                kernel_size=REQUIRED,
-                stride=None,
-                padding=0,
-                dilation=1,
-                return_indices=False,
-                ceil_mode=False,
-            ),
+            _signature("MaxPool3d", **_POOL),
+            _signature("MaxPool3d", **_POOL, dilation=1, return_indices=False, ceil_mode=False),
         ),
         "AvgPool3d": Kind(
             "pooling",
-            _signature("AvgPool3d", kernel_size=REQUIRED, stride=None, padding=0),
-            _signature(
-                "AvgPool3d",
-                kernel_size=REQUIRED,
-                stride=None,
-                padding=0,
-                ceil_mode=False,
-                count_include_pad=True,
-                divisor_override=None,
-            ),
+            _signature("AvgPool3d", **_POOL),
+            _signature("AvgPool3d", **_POOL, ceil_mode=False, count_include_pad=True, divisor_override=None),
         ),
         # As written, BatchNorm1d and BatchNorm2d too: `Layer.call` tells.
         "BatchNorm": Kind(

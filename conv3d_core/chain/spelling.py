@@ -10,7 +10,6 @@ from conv3d_core.source_code import short
 CALLS: Mapping[Framework, str] = {"mlx": "__call__", "torch": "forward"}
 # Attributes of a class, by the layer's family: self.conv1, self.norm1.
 _NAMES = {"convolution": "conv", "pooling": "pool", "activation": "act", "upsample": "up", "shape": "flatten"}
-_NOTHING = Signature("", {})
 INDENT = "    "
 
 
@@ -30,11 +29,10 @@ def layer_call(layer: Layer, framework: Framework, name: str | None = None) -> s
     >>> layer_call(Layer("BatchNorm", {"num_features": 8, "eps": 0.001}), "torch")
     'nn.BatchNorm3d(8, eps=0.001)'
     """
-    own = signature_of(layer, framework)
+    own, other = KINDS[layer.kind].signatures(framework)
     if own is None:
         return _expression(layer, framework)
     arguments = {key: short(value) for key, value in layer.arguments.items()}
-    other = signature_of(layer, "torch" if framework == "mlx" else "mlx") or _NOTHING
     parts = []
     positional = True
     for parameter, default in own.parameters.items():
@@ -47,7 +45,7 @@ def layer_call(layer: Layer, framework: Framework, name: str | None = None) -> s
         # Compared as text: True == 1 and 1.0 == 1, and both would be another call.
         if default == REQUIRED or repr(value) != repr(default):
             parts.append(repr(value) if positional else f"{parameter}={value!r}")
-    foreign = {other.name(parameter): default for parameter, default in other.parameters.items()}
+    foreign = other.defaults if other else {}
     parts += [f"{key}={value!r}" for key, value in arguments.items() if repr(value) != repr(foreign.get(key, REQUIRED))]
     return f"{name or 'nn.' + _class(layer, own)}({', '.join(parts)})"
 
@@ -79,8 +77,7 @@ def attribute_names(layers: Sequence[Layer]) -> list[str]:
 
 def signature_of(layer: Layer, framework: Framework) -> Signature | None:
     """How a framework spells a layer; None where it has no class for it."""
-    kind = KINDS[layer.kind]
-    return kind.mlx if framework == "mlx" else kind.torch
+    return KINDS[layer.kind].signatures(framework)[0]
 
 
 def _class(layer: Layer, signature: Signature) -> str:

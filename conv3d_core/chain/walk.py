@@ -200,14 +200,11 @@ class Walk:
         """
         if name in self.layer.arguments:
             return _tuples(self.layer.arguments[name])
-        kind = KINDS[self.layer.kind]
-        ours, theirs = (kind.mlx, kind.torch) if self.chain.framework == "mlx" else (kind.torch, kind.mlx)
-        for signature in (ours, theirs):
-            for own, default in signature.parameters.items() if signature else ():
-                if signature and signature.name(own) == name:
-                    if default == REQUIRED:
-                        raise self.error(name, "lacks it", "give it")
-                    return default
+        for signature in KINDS[self.layer.kind].signatures(self.chain.framework):
+            if signature and name in signature.defaults:
+                if signature.defaults[name] == REQUIRED:
+                    raise self.error(name, "lacks it", "give it")
+                return signature.defaults[name]
         raise self.error(name, "has no such argument", "leave it out")
 
     def given(self, *names: str) -> dict[str, object]:
