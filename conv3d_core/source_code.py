@@ -6,6 +6,7 @@ import ast
 import operator
 import re
 from collections.abc import Callable, Mapping
+from typing import overload
 
 from conv3d_core.errors import SpecError, shown
 
@@ -208,6 +209,10 @@ def bounded(value: object) -> object:
     return value
 
 
+@overload
+def short(value: tuple[int, int, int]) -> int | tuple[int, int, int]: ...
+@overload
+def short(value: object) -> object: ...
 def short(value: object) -> object:
     """A triple of equal numbers as the one number, all else as it is.
 

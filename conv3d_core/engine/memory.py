@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 import os
 import re
@@ -233,8 +234,5 @@ def largest_crop(spec: ConvSpec, sizes: Triple, fits: Callable[[Triple], bool]) 
         d, h, w = (max(least, size * length // longest) for least, size in zip(smallest, sizes, strict=True))
         return d, h, w
 
-    low, high = 0, longest
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(scaled(middle)) else (low, middle - 1)
-    return scaled(low) if low or fits(scaled(0)) else None
+    length = bisect.bisect(range(1, longest + 1), False, key=lambda length: not fits(scaled(length)))
+    return scaled(length) if length or fits(scaled(0)) else None

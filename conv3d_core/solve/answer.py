@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from conv3d_core import shapes
 from conv3d_core.axis import Axis
 from conv3d_core.chain.layer import Case
+from conv3d_core.source_code import short
 from conv3d_core.spec import ConvSpec, Shape, Triple
 
 # In the order in which they are offered when all else is equal.
@@ -62,7 +63,7 @@ def changed(spec: ConvSpec, axes: tuple[Axis, Axis, Axis]) -> dict[str, Value]:
     for name in Axis._fields:
         d, h, w = (getattr(axis, name) for axis in axes)
         if (d, h, w) != getattr(spec, name):
-            changes[name] = d if d == h == w else (d, h, w)
+            changes[name] = short((d, h, w))
     return changes
 
 

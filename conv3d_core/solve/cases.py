@@ -13,6 +13,7 @@ from conv3d_core.errors import ShapeError, SpecError, shown
 from conv3d_core.solve.answer import Solution, with_changes, words
 from conv3d_core.solve.even import Down, EvenSizes, Step, Up, even_along
 from conv3d_core.solve.field import settings_for_field
+from conv3d_core.source_code import short
 from conv3d_core.spec import ConvSpec, Shape
 
 # What leaves D, H and W alone, and what ends them.
@@ -168,8 +169,7 @@ def _applied(case: Case, index: int, solution: Solution) -> Solution:
     changes = dict(solution.changes)
     # "same" is a word for numbers that hold no longer.
     if changes and isinstance(layer.arguments.get("padding"), str):
-        d, h, w = solution.spec.padding
-        changes["padding"] = d if d == h == w else (d, h, w)
+        changes["padding"] = short(solution.spec.padding)
     chain = with_arguments(case.chain, index, **changes) if changes else case.chain
     text = words(changes) if changes else solution.words
     return replace(solution, changes=changes, words=text, case=replace(case, chain=chain))

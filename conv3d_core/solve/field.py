@@ -45,14 +45,6 @@ class Place(NamedTuple):
     field: int
     behind: int
 
-    def with_kernel(self, before: Axis, after: Axis) -> int:
-        """The field of the whole, once the layer has another kernel."""
-        return self.field + (after.effective_kernel_size - before.effective_kernel_size) * self.jump
-
-    def with_stride(self, before: Axis, stride: int) -> int:
-        """The field of the whole, once the layer has another stride."""
-        return self.field + self.behind // before.stride * (stride - before.stride)
-
 
 class _Rank(NamedTuple):
     overshoot: int

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterator, Sequence
 
 from conv3d_core.errors import SpecError, shown
 from conv3d_core.shapes import format_bytes, peak_bytes
 from conv3d_core.solve.answer import AS_IT_IS, Solution, with_changes, words
+from conv3d_core.source_code import short
 from conv3d_core.spec import ConvSpec, Shape
 
 STRIDES = range(2, 9)  # times the one it has
@@ -75,11 +77,7 @@ def largest(most: int, suits: Callable[[int], bool]) -> int:
     >>> largest(100, lambda number: number**2 <= 50)
     7
     """
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if suits(middle) else (low, middle - 1)
-    return low
+    return bisect.bisect(range(1, most + 1), False, key=lambda number: not suits(number))
 
 
 def _answers(spec: ConvSpec, shape: Shape, memory_bytes: int) -> Iterator[tuple[ConvSpec, Shape]]:
@@ -114,7 +112,7 @@ def _smallest(spec: ConvSpec, shape: Shape) -> Iterator[tuple[ConvSpec, Shape]]:
 def _strided(spec: ConvSpec) -> Iterator[ConvSpec]:
     for factor in STRIDES:
         d, h, w = (stride * factor for stride in spec.stride)
-        yield with_changes(spec, {"stride": d if d == h == w else (d, h, w)})
+        yield with_changes(spec, {"stride": (d, h, w)})
 
 
 def _within(spec: ConvSpec, shape: Shape, memory_bytes: int) -> bool:
@@ -127,10 +125,6 @@ def _fits(spec: ConvSpec, shape: Shape) -> bool:
 
 
 def _solution(before: ConvSpec, after: ConvSpec, given: Shape, shape: Shape) -> Solution:
-    changes = {
-        name: value if not isinstance(value, tuple) or len(set(value)) > 1 else value[0]
-        for name, value in after.to_dict().items()
-        if value != getattr(before, name)
-    }
+    changes = {name: short(value) for name, value in after.to_dict().items() if value != getattr(before, name)}
     text = words(changes) if changes else AS_IT_IS if given == shape else f"input {shape}"
     return Solution(changes, after, shape, after.output_shape(shape), text, format_bytes(peak_bytes(after, shape)))

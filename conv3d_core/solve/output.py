@@ -46,8 +46,7 @@ def settings_for_output(
     An answer for each set of parameters of which none can be spared, with the numbers that differ least. Axes that are
     set alike stay alike where one number serves them all. No answer raises padding to where outputs read nothing but
     zeros, dilation to where two taps no longer find voxels, or any parameter above 32; none lowers a kernel to a single
-    tap; and none changes the numbers over
-    eight times as much as another. Fewer changed parameters come first,
+    tap; and none changes the numbers over eight times as much as another. Fewer changed parameters come first,
     kernel_size counted twice since it needs other weights; then smaller changes.
 
     Args:
