@@ -6,7 +6,7 @@ convolutions lie; `convert` turns all of a chain's weights into the other framew
 """
 
 from conv3d_core.errors import WeightsError
-from conv3d_core.weights.checkpoint import Checkpoint, Layout
+from conv3d_core.weights.checkpoint import Checkpoint
 from conv3d_core.weights.convert import convert
 from conv3d_core.weights.found import Conv3dWeights, Reading, conv3d_layers
 from conv3d_core.weights.read import read_checkpoint
@@ -15,7 +15,6 @@ from conv3d_core.weights.write import write_npz, write_safetensors
 __all__ = [
     "Checkpoint",
     "Conv3dWeights",
-    "Layout",
     "Reading",
     "WeightsError",
     "conv3d_layers",

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from conv3d_core.chain.layer import Framework
 
 Array: TypeAlias = NDArray[Any]
-Layout: TypeAlias = Framework
+# What the frameworks' own writers say of their safetensors files.
+FRAMEWORKS: Mapping[str, Framework] = MappingProxyType({"pt": "torch", "mlx": "mlx"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,13 +17,12 @@ from conv3d_core.errors import SpecError, WeightsError
 from conv3d_core.volumes.limits import clean
 from conv3d_core.volumes.members import natural
 from conv3d_core.weights.checkpoint import Array, Checkpoint
-from conv3d_core.weights.found import NAMES, conv3d_layers
+from conv3d_core.weights.found import BATCHES, NAMES, conv3d_layers
 
 Arrays = Mapping[str, Array]
 Shapes = dict[str, tuple[int, ...]]
 # Of a chain's input: a volume, or what else a chain may begin with.
 RANKS = (5, 4, 3, 2, 1)
-BATCHES = "num_batches_tracked"
 
 
 def convert(checkpoint: Checkpoint, chain: Chain, to: Framework, given: Framework | None = None) -> Checkpoint:

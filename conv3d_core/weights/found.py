@@ -22,6 +22,8 @@ from conv3d_core.weights.checkpoint import Array, Checkpoint
 
 LAYOUTS: tuple[Framework, Framework] = ("mlx", "torch")
 NAMES = {"mlx": "MLX", "torch": "PyTorch"}
+# A number that PyTorch's norms alone keep.
+BATCHES = "num_batches_tracked"
 # The largest kernels in use have some 31 taps along an axis; channels come in hundreds.
 LARGEST_KERNEL = 31
 _TOLD, _JOINED, _LARGE, _UNEVEN = 8, 3, 4, 1
@@ -155,8 +157,8 @@ def _told(checkpoint: Checkpoint) -> dict[Framework, str]:
     """What the file itself says of its layout."""
     if checkpoint.framework:
         return {checkpoint.framework: f"the file says that it is {NAMES[checkpoint.framework]}'s"}
-    if any(key.endswith("num_batches_tracked") for key in checkpoint.arrays):
-        return {"torch": "num_batches_tracked is a name that only PyTorch has"}
+    if any(key.endswith(BATCHES) for key in checkpoint.arrays):
+        return {"torch": f"{BATCHES} is a name that only PyTorch has"}
     return {}
 
 

@@ -13,7 +13,7 @@ from conv3d_core.errors import VolumeError, WeightsError
 from conv3d_core.volumes.formats import numpy_files, safetensors_file
 from conv3d_core.volumes.limits import MIB, check_dtype, clean, shown
 from conv3d_core.volumes.members import GZIP, ZIP, Data, Member, members_of
-from conv3d_core.weights.checkpoint import Array, Checkpoint
+from conv3d_core.weights.checkpoint import FRAMEWORKS, Array, Checkpoint
 
 # Of all arrays together, as they are here.
 MAX_BYTES = 1024 * MIB
@@ -31,8 +31,6 @@ KNOWN = (
     (GZIP, "gzip data", "unpack it first"),
     (numpy_files.MAGIC, "one array without a name", "save all with numpy.savez('weights.npz', **arrays)"),
 )
-# What the frameworks' own writers say of their files.
-SAID: dict[str, Framework] = {"pt": "torch", "mlx": "mlx"}
 
 
 def read_checkpoint(data: Data, name: str = "") -> Checkpoint:
@@ -77,13 +75,13 @@ def _safetensors(member: Member) -> Checkpoint:
     for tensor in tensors:
         if tensor.dtype == safetensors_file.BFLOAT16:
             halves = _array(member.data, start + tensor.first, np.dtype("<u2"), tensor.shape)
-            arrays[tensor.name] = (halves.astype(np.uint32) << 16).view(np.float32)
+            arrays[tensor.name] = safetensors_file.widened(halves)
         elif tensor.dtype in safetensors_file.TYPES:
             dtype = np.dtype(safetensors_file.TYPES[tensor.dtype])
             arrays[tensor.name] = _plain(_array(member.data, start + tensor.first, dtype, tensor.shape))
         else:
             left_out.append(clean(tensor.name))
-    return _checkpoint(arrays, SAID.get(metadata.get("format", "")), left_out, member.name)
+    return _checkpoint(arrays, FRAMEWORKS.get(metadata.get("format", "")), left_out, member.name)
 
 
 def _npz(view: memoryview, name: str) -> Checkpoint:

@@ -8,12 +8,12 @@ import zipfile
 
 import numpy as np
 
-from conv3d_core.weights.checkpoint import Checkpoint
+from conv3d_core.volumes.formats.safetensors_file import TYPES
+from conv3d_core.weights.checkpoint import FRAMEWORKS, Checkpoint
 
-_NAMES = {"f4": "F32", "i8": "I64", "i4": "I32", "i2": "I16", "i1": "I8", "u1": "U8", "u2": "U16", "u4": "U32",
-          "u8": "U64", "b1": "BOOL"}  # fmt: skip
+_NAMES = {np.dtype(code): name for name, code in TYPES.items()}
 _ALIGNED = 8
-_FORMATS = {"torch": "pt", "mlx": "mlx"}
+_FORMATS = {framework: word for word, framework in FRAMEWORKS.items()}
 
 
 def write_safetensors(checkpoint: Checkpoint) -> bytes:
@@ -30,9 +30,9 @@ def write_safetensors(checkpoint: Checkpoint) -> bytes:
     at = 0
     for name in sorted(checkpoint.arrays, key=lambda name: (-checkpoint.arrays[name].itemsize, name)):
         array = checkpoint.arrays[name]
-        piece = array.astype(array.dtype.newbyteorder("<")).tobytes()
-        dtype = _NAMES[f"{array.dtype.kind}{array.dtype.itemsize}"]
-        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [at, at + len(piece)]}
+        stored = array.dtype.newbyteorder("<")
+        piece = array.astype(stored).tobytes()
+        header[name] = {"dtype": _NAMES[stored], "shape": list(array.shape), "data_offsets": [at, at + len(piece)]}
         pieces.append(piece)
         at += len(piece)
     text = json.dumps(header, separators=(",", ":")).encode()

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from conv3d_core.errors import VolumeError
 from conv3d_core.volumes.entry import Block, Decode, Entry, Slices, nothing, plain
@@ -186,12 +187,17 @@ def _damaged(name: str) -> VolumeError:
     return broken(f"its safetensors header does not say what tensor '{clean(name)}' is")
 
 
-def _widened(decode: Decode) -> Decode:
-    def widened(wanted: Slices) -> Iterator[Block]:
-        for where, values in decode(wanted):
-            yield where, (values.astype(np.uint32) << 16).view(np.float32)
+def widened(halves: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """What bfloat16 numbers are in float32, of which they are the upper half."""
+    return (halves.astype(np.uint32) << 16).view(np.float32)
 
-    return widened
+
+def _widened(decode: Decode) -> Decode:
+    def decoded(wanted: Slices) -> Iterator[Block]:
+        for where, values in decode(wanted):
+            yield where, widened(values)
+
+    return decoded
 
 
 FORMAT = Format("safetensors", (".safetensors",), recognises, _entries)
