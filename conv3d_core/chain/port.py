@@ -21,7 +21,7 @@ class Ported(NamedTuple):
     Attributes:
         target: that framework.
         lines: what happens to ``x``, one after the other.
-        needed: names of what is spelled out (`conv3d_core.chain.spelled`), in the order of use.
+        needed: names of what is spelled out (`conv3d_core.chain.stand_ins`), in the order of use.
         sequential: whether it is an ``nn.Sequential``.
         paths: for each layer of the chain where its weights are, as the framework names them: "conv1", "layers.0".
         input_axes: which axis of the chain's own array each axis of the input is.

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from conv3d_core.chain.layer import Layer
-from conv3d_core.chain.walk import Walk, shape, softmax
+from conv3d_core.chain.walk import ALIKE, Walk
 from conv3d_core.errors import shown
 from conv3d_core.spec import Triple
 
@@ -258,9 +258,5 @@ _WRITERS: Mapping[str, Callable[[Walk, Layer], None]] = {
     "Dropout3d": _dropout,
     "Upsample": _upsample,
     "Linear": _linear,
-    "Softmax": softmax,
-    "LogSoftmax": softmax,
-    "Flatten": shape,
-    "Transpose": shape,
-    "ExpandDims": shape,
+    **ALIKE,
 }

@@ -8,7 +8,7 @@ from dataclasses import replace
 from conv3d_core.chain.layer import Layer
 from conv3d_core.chain.port_mlx import whole
 from conv3d_core.chain.spelling import layer_call
-from conv3d_core.chain.walk import Walk, shape, softmax
+from conv3d_core.chain.walk import ALIKE, Walk
 from conv3d_core.errors import shown
 
 _PLACES = {2: "1d", 3: "1d", 4: "2d", 5: "3d"}
@@ -144,9 +144,5 @@ _WRITERS: Mapping[str, Callable[[Walk, Layer], None]] = {
     "Dropout3d": _dropout,
     "Upsample": _upsample,
     "Linear": _linear,
-    "Softmax": softmax,
-    "LogSoftmax": softmax,
-    "Flatten": shape,
-    "Transpose": shape,
-    "ExpandDims": shape,
+    **ALIKE,
 }

@@ -69,7 +69,7 @@ def _alone(follower: Follower, tree: ast.Module) -> Data | None:
         if id(value) not in follower.owned and value not in modules:
             if objects.is_module(value):
                 modules.append(value)
-            elif isinstance(value, list | tuple) and any(map(_applicable, value)):
+            elif isinstance(value, list | tuple) and any(map(objects.is_module, value)):
                 modules += [item for item in value if item not in modules]
     if follower.implicit.kind.members:  # methods without their class
         if "__init__" in follower.implicit.kind.members:
@@ -116,7 +116,7 @@ def _apply(follower: Follower, modules: list[object], tree: ast.Module, *, guess
     data = Data()
     frame = Frame(follower.top.names, prefix="self")
     for number, module in enumerate(modules):
-        if not _applicable(module):
+        if not objects.is_module(module):
             continue
         place = _anywhere(tree, module)
         if number and guessed and data.depth and len(modules) > 1:
@@ -146,13 +146,9 @@ def _made_by(instance: Instance) -> list[object]:
     found: list[object] = []
     for value in instance.attributes.values():
         for item in value if isinstance(value, list | tuple) else [value]:
-            if _applicable(item) and item not in found:
+            if objects.is_module(item) and item not in found:
                 found.append(item)
     return found
-
-
-def _applicable(value: object) -> bool:
-    return objects.is_module(value)
 
 
 def _anywhere(tree: ast.Module, module: object = None) -> ast.expr:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from conv3d_core.chain.layer import KINDS, REQUIRED, Chain, Framework, Layer
@@ -371,6 +371,16 @@ def softmax(walk: Walk, layer: Layer) -> None:
         walk.module(f"nn.{layer.kind}()")
     else:
         walk.add(f"{'mx.softmax' if layer.kind == 'Softmax' else 'nn.log_softmax'}(x, axis={at})")
+
+
+# Written for both frameworks by the same rule.
+ALIKE: Mapping[str, Callable[[Walk, Layer], None]] = {
+    "Softmax": softmax,
+    "LogSoftmax": softmax,
+    "Flatten": shape,
+    "Transpose": shape,
+    "ExpandDims": shape,
+}
 
 
 def module_names(layers: Sequence[Layer]) -> list[str]:
