@@ -60,12 +60,12 @@ class ConvSpec:
         bias: bool = True,
     ) -> None:
         put = object.__setattr__
-        put(self, "in_channels", _integer("in_channels", in_channels, 1))
-        put(self, "out_channels", _integer("out_channels", out_channels, 1))
-        put(self, "kernel_size", _triple("kernel_size", kernel_size, 1))
-        put(self, "stride", _triple("stride", stride, 1))
-        put(self, "padding", _triple("padding", padding, 0))
-        put(self, "dilation", _triple("dilation", dilation, 1))
+        put(self, "in_channels", integer_of("in_channels", in_channels, 1))
+        put(self, "out_channels", integer_of("out_channels", out_channels, 1))
+        put(self, "kernel_size", triple_of("kernel_size", kernel_size, 1))
+        put(self, "stride", triple_of("stride", stride, 1))
+        put(self, "padding", triple_of("padding", padding, 0))
+        put(self, "dilation", triple_of("dilation", dilation, 1))
         if not isinstance(bias, bool):
             raise SpecError("bias", f"{shown(bias)} is not Python's True or False", "use True or False", value=bias)
         put(self, "bias", bias)
@@ -73,7 +73,7 @@ class ConvSpec:
         if elements > MAX_ELEMENTS:
             raise SpecError(
                 "kernel_size",
-                f"a weight of {_product(self.weight_shape)} = {elements:,} elements is more than MLX can index",
+                f"a weight of {product(self.weight_shape)} = {elements:,} elements is more than MLX can index",
                 f"keep the product at or below {MAX_ELEMENTS:,}",
                 value=self.kernel_size,
             )
@@ -115,7 +115,7 @@ class ConvSpec:
             raise self._channel_error((batch, *sizes, channels))
         for letter, axis, size in zip(AXES, self.axes, sizes, strict=True):
             if not axis.fits(size):
-                raise _does_not_fit(letter, axis, size)
+                raise does_not_fit(letter, axis, size)
         d, h, w = (axis.output_size(size) for axis, size in zip(self.axes, sizes, strict=True))
         shape = (batch, d, h, w, self.out_channels)
         padded = [axis.padded_size(size) for axis, size in zip(self.axes, sizes, strict=True)]
@@ -127,7 +127,7 @@ class ConvSpec:
             if elements > MAX_ELEMENTS:
                 raise ShapeError(
                     field,
-                    f"the {what} {_product(whole)} = {elements:,} elements is more than MLX can index",
+                    f"the {what} {product(whole)} = {elements:,} elements is more than MLX can index",
                     f"use a smaller {field} or crop the input, to stay at or below {MAX_ELEMENTS:,}",
                     value=getattr(self, field),
                 )
@@ -277,7 +277,8 @@ class ConvSpec:
         )
 
 
-def _does_not_fit(letter: str, axis: Axis, size: int) -> ShapeError:
+def does_not_fit(letter: str, axis: Axis, size: int) -> ShapeError:
+    """The error of an effective kernel that is larger than its padded input, with what would fit."""
     effective, padded = axis.effective_kernel_size, axis.padded_size(size)
     name = AXIS_NAMES[letter]
     fixes = [f"{name} >= {effective - 2 * axis.padding}", f"padding >= {-(-(effective - size) // 2)}"]
@@ -296,10 +297,11 @@ def _does_not_fit(letter: str, axis: Axis, size: int) -> ShapeError:
     )
 
 
-def _integer(field: str, value: object, minimum: int, axis: str | None = None) -> int:
+def integer_of(field: str, value: object, minimum: int, axis: str | None = None) -> int:
+    """A parameter as an integer of at least ``minimum``, or the SpecError that says why it is none."""
     along = f" along {axis}" if axis else ""
     remedy = f"use an integer >= {minimum}"
-    number = _index(value)
+    number = index_of(value)
     if number is None:
         kind = "a truth value" if isinstance(value, bool) else "not an integer"
         raise SpecError(field, f"{shown(value)}{along} is {kind}", remedy, axis=axis, value=value)
@@ -311,7 +313,7 @@ def _integer(field: str, value: object, minimum: int, axis: str | None = None) -
     return number
 
 
-def _index(value: object) -> int | None:
+def index_of(value: object) -> int | None:
     """The value as an int; None for truth values, and for arrays that have ``__index__`` and are no integer."""
     if isinstance(value, bool):
         return None
@@ -321,19 +323,20 @@ def _index(value: object) -> int | None:
         return None
 
 
-def _triple(field: str, value: object, minimum: int) -> Triple:
+def triple_of(field: str, value: object, minimum: int) -> Triple:
+    """A parameter as three integers (D, H, W) of at least ``minimum``, or the SpecError that says why it is none."""
     if isinstance(value, str | bytes | bytearray):
         remedy = f"use an integer >= {minimum} or three (D, H, W)"
         if field == "padding":
             remedy += "; ConvSpec(...).same_padding() gives the numbers for 'same'"
         raise SpecError(field, f"{shown(value)} is text", remedy, value=value)
     if not isinstance(value, Sequence) and not (hasattr(value, "tolist") and hasattr(value, "__len__")):
-        number = _integer(field, value, minimum)
+        number = integer_of(field, value, minimum)
         return number, number, number
     try:
         numbers = list(value)  # type: ignore[call-overload]
     except TypeError:  # a NumPy scalar or 0-d array
-        number = _integer(field, value, minimum)
+        number = integer_of(field, value, minimum)
         return number, number, number
     if len(numbers) != 3:
         raise SpecError(
@@ -342,7 +345,7 @@ def _triple(field: str, value: object, minimum: int) -> Triple:
             f"use one integer >= {minimum} or three (D, H, W)",
             value=value,
         )
-    d, h, w = (_integer(field, number, minimum, letter) for letter, number in zip(AXES, numbers, strict=True))
+    d, h, w = (integer_of(field, number, minimum, letter) for letter, number in zip(AXES, numbers, strict=True))
     return d, h, w
 
 
@@ -363,7 +366,7 @@ def _input_shape(shape: object) -> list[int]:
         )
     numbers = []
     for letter, size in zip("NDHWC", sizes, strict=True):
-        number = _index(size)
+        number = index_of(size)
         if number is None or number < 1:
             problem = f"size {shown(size)} along {letter} in {shown(tuple(sizes))} is not an integer >= 1"
             raise ShapeError("input", problem, "use five sizes >= 1", value=shape)
@@ -386,5 +389,6 @@ def _query_integer(query: Mapping[str, str], key: str, field: str) -> int:
         ) from None
 
 
-def _product(sizes: Sequence[int]) -> str:
+def product(sizes: Sequence[int]) -> str:
+    """Sizes as a product to read: ``2*3*3``."""
     return "*".join(str(size) for size in sizes)
