@@ -101,8 +101,9 @@ def _check_mode(letter: str, mode: str, padding: int, size: int) -> None:
 def conv_transpose3d(given: Given) -> Effect:
     """The effect of a ConvTranspose3d: per axis ``(i - 1)*s - 2*p + d*(k - 1) + output_padding + 1`` outputs.
 
-    MLX takes any output padding; PyTorch one below the stride or the dilation. MLX refuses padding that leaves nothing
-    before the output padding is added.
+    MLX takes any output padding; PyTorch one below the stride or the dilation. Padding beyond the kernel's reach cuts
+    outputs off; at a stride above 1 MLX 0.32.4 cuts inputs off instead, a stride's worth of outputs each, and is
+    refused.
 
     Raises:
         Conv3dError: it is none, or the array does not fit it.
@@ -129,39 +130,53 @@ def conv_transpose3d(given: Given) -> Effect:
                 axis=letter,
             )
         axis, size = Axis(k, s, p, d), given.shape[position]
+        most = axis.effective_kernel_size - 1
+        if given.framework == "mlx" and s > 1 and p > most:
+            given.refuse(
+                "padding",
+                f"{p} along {letter} is more than the effective kernel - 1 = {most}, and at stride {s} MLX then cuts"
+                " inputs off where outputs are meant",
+                f"use at most {most}",
+                axis=letter,
+            )
         sizes[position] = _spread_size(letter, axis, size, more)
         readings[position] = Spread(axis)
     given.check_elements("output", "out_channels", given.replaced({**sizes, volume.channel: max(inputs, outputs)}))
     shape = given.replaced(sizes)
     taps = math.prod(kernel) * inputs
-    # Only with no zeros between its inputs or its taps does MLX unfold it, as it does a convolution.
-    unfolds = given.framework == "mlx" and max(*stride, *dilation) == 1
+    unfolded = scratch = 0
+    if given.framework == "mlx" and max(*stride, *dilation) == 1:
+        # With no zeros between inputs or taps it is a convolution of an input padded by the taps' reach, and unfolds.
+        unfolded = _positions(shape, volume) * taps * FLOAT32_BYTES
+        padded = [size + k - 1 for size, k in zip((shape[i] for i in volume.space), kernel, strict=True)]
+        scratch = shapes.input_bytes((shape[0], *padded, inputs)) + shapes.input_bytes(shape)
     return Effect(
         shape,
         volume.letters,
         taps * outputs // groups + (outputs if bias else 0),
         _positions(given.shape, volume) * taps * outputs // groups,
-        _positions(shape, volume) * taps * FLOAT32_BYTES if unfolds else 0,
+        unfolded,
+        scratch,
         readings=readings,
     )
 
 
 def _spread_size(letter: str, axis: Axis, size: int, added: int) -> int:
-    outputs = (size - 1) * axis.stride - 2 * axis.padding + axis.effective_kernel_size
+    spread = (size - 1) * axis.stride + axis.effective_kernel_size + added
+    outputs = spread - 2 * axis.padding
     if outputs < 1:
-        name, spread = AXIS_NAMES[letter], (size - 1) * axis.stride + axis.effective_kernel_size
-        most = (spread - 1) // 2
-        smallest = -(-(2 * axis.padding + 1 - axis.effective_kernel_size) // axis.stride) + 1
+        name = AXIS_NAMES[letter]
+        ends = f" + {added}" if added else ""
         raise ShapeError(
             name,
             f"padding {axis.padding} takes 2*{axis.padding} from the {spread} outputs"
-            f" ({size - 1}*{axis.stride} + {axis.effective_kernel_size}) and leaves none",
-            f"use padding <= {most} or {name} >= {smallest}",
+            f" ({size - 1}*{axis.stride} + {axis.effective_kernel_size}{ends}) and leaves none",
+            f"use padding <= {(spread - 1) // 2} or {name} >= {size + -(-(1 - outputs) // axis.stride)}",
             field="padding",
             axis=letter,
             value=axis.padding,
         )
-    return outputs + added
+    return outputs
 
 
 def _positions(shape: Sequence[int], volume: Volume) -> int:

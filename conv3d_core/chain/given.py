@@ -197,9 +197,10 @@ class Given:
         """Raises ShapeError where an array is too large to index."""
         elements = math.prod(sizes)
         if elements > MAX_ELEMENTS:
+            most = "MLX" if self.framework == "mlx" else "32 bits"
             raise ShapeError(
                 self.own(name),
-                f"the {what} {product(sizes)} = {elements:,} elements is more than MLX can index",
+                f"the {what} {product(sizes)} = {elements:,} elements is more than {most} can index",
                 f"use a smaller {self.own(name)} or crop the input, to stay at or below {MAX_ELEMENTS:,}",
                 value=self.layer.arguments.get(name),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ from typing import NamedTuple, Protocol
 from conv3d_core.axis import Axis
 from conv3d_core.spec import Triple
 
-# Outputs of an axis whose windows are looked at: of more, this many spread evenly.
-MAX_WINDOWS = 1024
-# Taps of a transposed convolution that are tried, from either end, for one that meets an output.
-MAX_TAPS = 4096
+# Windows through one layer that are looked at for a largest one: of more outputs, so many spread evenly.
+MAX_WINDOWS = 10_000
+# Taps of a dilated transposed convolution that are tried, from either end, for one that meets an output; of more, the
+# gaps between them are not looked at.
+MAX_TAPS = 256
 Ends = tuple[int, int]
 
 
@@ -66,11 +68,16 @@ class Spread:
 
     def window(self, first: int, last: int) -> Ends | None:
         """See `Reading`."""
+        taps, stride, padding, dilation = self.axis
+        reach = self.axis.effective_kernel_size - 1
+        ends = -((reach - first - padding) // stride), (last + padding) // stride
         # The last taps lead to the first inputs. Taps a stride apart meet the same outputs: one round is enough.
-        taps, tried = self.axis.kernel_size, min(self.axis.kernel_size, self.axis.stride, MAX_TAPS)
-        low = self._first_hit(range(taps - 1, taps - 1 - tried, -1), first, last)
-        high = self._first_hit(range(tried), first, last)
-        return (low[0], high[-1]) if low and high else None
+        tried = min(taps, stride, MAX_TAPS)
+        if dilation > 1 and tried == min(taps, stride):
+            low = self._first_hit(range(taps - 1, taps - 1 - tried, -1), first, last)
+            high = self._first_hit(range(tried), first, last)
+            return (low[0], high[-1]) if low and high else None
+        return ends if ends[0] <= ends[1] else None
 
     def _first_hit(self, taps: range, first: int, last: int) -> range:
         """The inputs of the first of some taps that brings any."""
@@ -162,19 +169,20 @@ def window_along(readings: Sequence[Reading], output: int) -> Ends | None:
     return ends
 
 
-def reach_along(readings: Sequence[Reading], outputs: int) -> tuple[int, Fraction]:
+@functools.lru_cache(maxsize=1024)
+def reach_along(readings: tuple[Reading, ...], outputs: int) -> tuple[int, Fraction]:
     """Size of the largest window of so many outputs, and their mean distance.
 
     Outputs read alike a period apart: after as many as make a whole number of steps in every layer before.
 
-    >>> reach_along([Taps(Axis(3)), Spread(Axis(2, stride=2)), Taps(Axis(3))], 8)
+    >>> reach_along((Taps(Axis(3)), Spread(Axis(2, stride=2)), Taps(Axis(3))), 8)
     (4, Fraction(1, 2))
     """
     jump, period = Fraction(1), 1
     for reading in reversed(readings):
         jump *= reading.jump
         period = math.lcm(period, jump.denominator)
-    count = min(period, outputs)
-    shown = range(count) if count <= MAX_WINDOWS else [i * count // MAX_WINDOWS for i in range(MAX_WINDOWS)]
-    windows = (window_along(readings, output) for output in shown)
+    count, most = min(period, outputs), max(16, MAX_WINDOWS // max(1, len(readings)))
+    looked_at = range(count) if count <= most else [place * count // most for place in range(most)]
+    windows = (window_along(readings, output) for output in looked_at)
     return max((last - first + 1 for first, last in filter(None, windows)), default=0), jump

@@ -271,13 +271,12 @@ def _tell(rows: list[Row], letters: str, framework: Framework) -> str:
 
 def _reached(rows: Sequence[Row], lost: int) -> tuple[Row, ...]:
     """The rows with their receptive fields, up to the first that reads the axes as others than they are."""
-    along: tuple[list[Reading], ...] = ([], [], [])
+    along: list[tuple[Reading, ...]] = [(), (), ()]
     found: list[Row] = []
     for row in rows[:lost]:
         if not set(SPACE) <= set(row.letters):
             break
-        for before, reading in zip(along, row.readings, strict=True):
-            before.extend(filter(None, [reading]))
+        along = [before + ((reading,) if reading else ()) for before, reading in zip(along, row.readings, strict=True)]
         outputs = (row.output_shape[row.letters.index(letter)] for letter in SPACE)
         d, h, w = map(reach_along, along, outputs)
         found.append(replace(row, reach=Reach((d[0], h[0], w[0]), (d[1], h[1], w[1]))))

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
-from conv3d_core import Conv3dError, ConvSpec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conv3d_core import Conv3dError, ConvSpec, ShapeError
 from conv3d_core import shapes as conv_shapes
-from conv3d_core.chain import Case, Chain, Framework, Layer, Passed
-from conv3d_core.chain.trace import Report, trace
+from conv3d_core.axis import Axis
+from conv3d_core.chain import KINDS, Case, Chain, Framework, Layer, Passed
+from conv3d_core.chain.reach import Resampled, Spread
+from conv3d_core.chain.trace import Report, trace, window
+from conv3d_core.receptive_field import receptive_field
+from tests.core.chain_strategies import layers_and_shapes
+from tests.core.strategies import specs
 
 
 def layer(kind: str, **arguments: Any) -> Layer:
@@ -63,11 +76,12 @@ class TestByHand:
         assert report.output_shape == row.output_shape
 
     def test_the_layers_of_vgg_in_three_dimensions(self) -> None:
-        block = [
-            conv(1, 64, 3, padding=1), layer("ReLU"), conv(64, 64, 3, padding=1), layer("ReLU"), layer("MaxPool3d", kernel_size=2),
-            conv(64, 128, 3, padding=1), layer("ReLU"), conv(128, 128, 3, padding=1), layer("ReLU"), layer("MaxPool3d", kernel_size=2),
-            layer("Flatten"), layer("Linear", input_dims=128 * 8**3, output_dims=10),
-        ]  # fmt: skip
+        block = []
+        for inputs, outputs in ((1, 64), (64, 128)):
+            for channels in (inputs, outputs):
+                block += [conv(channels, outputs, 3, padding=1), layer("ReLU")]
+            block.append(layer("MaxPool3d", kernel_size=2))
+        block += [layer("Flatten"), layer("Linear", input_dims=128 * 8**3, output_dims=10)]
         report = traced((2, 32, 32, 32, 1), *block)
         assert shapes_of(report)[4] == (2, 16, 16, 16, 64)
         assert shapes_of(report)[-3:] == [(2, 8, 8, 8, 128), (2, 65536), (2, 10)]
@@ -133,3 +147,427 @@ class TestByHand:
         for before, uncertain in ((0, [0, 1]), (1, [1]), (2, []), (None, [])):
             chain = Chain(layers, passed=(Passed(1, "attend(x)", "it is not known", before),))
             assert list(trace(Case(chain, (1, 2))).uncertain) == uncertain
+
+
+class TestAxes:
+    """Shapes are literal; letters follow them, and the receptive field follows the letters."""
+
+    def test_after_a_transposition_a_layer_reads_the_axes_where_they_are(self) -> None:
+        report = traced((1, 3, 8, 9, 10), layer("Transpose", axes=(0, 2, 3, 4, 1)), conv(3, 4, (3, 1, 1)))
+        assert shapes_of(report) == [(1, 8, 9, 10, 3), (1, 6, 9, 10, 4)]
+        assert [row.letters for row in report.rows] == ["NDHWC", "NDHWC"]
+        assert report.rows[1].reach == ((3, 1, 1), (1, 1, 1))
+
+    def test_axes_that_were_missing_are_there_once_a_layer_has_read_them(self) -> None:
+        layers = (layer("ExpandDims", axis=0), layer("ReLU"), layer("ExpandDims", axis=-1), conv(1, 2, 3))
+        report = traced((5, 6, 7), *layers)
+        assert [row.letters for row in report.rows] == ["NDHW", "NDHW", "NDHWC", "NDHWC"]
+        assert report.output_shape == (1, 3, 4, 5, 2)
+        torch = traced((5, 6, 7), layer("ExpandDims", axis=0), conv(1, 2, 3), framework="torch")
+        assert [row.letters for row in torch.rows] == ["CDHW", "CDHW"]
+
+    def test_the_same_axes_in_another_order_keep_their_receptive_field(self) -> None:
+        report = traced(
+            (1, 1, 8, 8, 8),
+            conv(1, 1, (3, 1, 1)), layer("Transpose", axes=(0, 1, 4, 3, 2)), conv(1, 1, (5, 1, 1)),
+            framework="torch",
+        )  # fmt: skip
+        assert [row.letters for row in report.rows] == ["NCDHW", "NCWHD", "NCWHD"]
+        assert report.output_shape == (1, 1, 4, 8, 6)
+        assert report.rows[2].reach == ((3, 1, 5), (1, 1, 1))
+
+    def test_a_layer_that_reads_channels_as_depth_has_no_receptive_field(self) -> None:
+        report = traced((1, 8, 8, 8, 8), conv(8, 8, 3), layer("Transpose", axes=(0, 4, 1, 2, 3)), conv(6, 1, 3))
+        assert report.output_shape == (1, 6, 4, 4, 1)
+        assert [row.letters for row in report.rows] == ["NDHWC", "NCDHW", "NDHWC"]
+        assert [row.reach is None for row in report.rows] == [False, False, True]
+        with pytest.raises(ShapeError, match=r"^layer: layer 2 gives"):
+            window(report, 2, (0, 0, 0))
+
+    def test_a_linear_takes_the_last_axis_whatever_it_is(self) -> None:
+        for framework, letters in (("mlx", "NDHWC"), ("torch", "NCDHF")):
+            report = traced(
+                (2, 5, 6, 7, 4), layer("Linear", input_dims=4, output_dims=3, bias=False), framework=framework
+            )
+            assert (report.output_shape, report.rows[0].letters) == ((2, 5, 6, 7, 3), letters)
+            assert (report.parameters, report.macs) == (12, 2 * 5 * 6 * 7 * 12)
+            assert (report.rows[0].reach is None) == (framework == "torch")
+
+    def test_an_array_without_a_batch_is_pytorchs_alone(self) -> None:
+        assert traced((1, 8, 8, 8), conv(1, 2, 3), framework="torch").output_shape == (2, 6, 6, 6)
+        error = error_of(traced((8, 8, 8, 1), conv(1, 2, 3)))
+        assert str(error) == (
+            "input: (8, 8, 8, 1) has 4 axes (is the batch axis missing?); use five sizes (N, D, H, W, C)."
+        )
+
+    def test_flattening_ends_the_receptive_field(self) -> None:
+        report = traced((2, 3, 4, 4, 4), layer("Flatten", start_dim=2), framework="torch")
+        assert (report.output_shape, report.rows[0].letters, report.rows[0].reach) == ((2, 3, 64), "NCF", None)
+        assert traced((2, 3), layer("Flatten")).rows[0].letters == "NF"
+
+
+class TestReach:
+    @given(st.lists(specs(channels=1), min_size=1, max_size=4))
+    def test_of_convolutions_it_is_that_of_the_stack(self, stack: list[ConvSpec]) -> None:
+        size = 200
+        report = traced((1, size, size, size, 1), *(Layer("Conv3d", spec.to_dict()) for spec in stack))
+        assert report.error is None
+        expected = receptive_field(stack)
+        assert report.rows[-1].reach == (expected.size, expected.jump)
+        assert window(report, len(stack) - 1, (1, 2, 3)) == expected.window((1, 2, 3))
+
+    def test_between_the_taps_of_a_transposed_convolution_nothing_is_read(self) -> None:
+        report = traced(
+            (1, 4, 4, 4, 1), layer("ConvTranspose3d", in_channels=1, out_channels=1, kernel_size=1, stride=2)
+        )
+        assert window(report, 0, (0, 2, 4)) == ((0, 0), (1, 1), (2, 2))
+        assert window(report, 0, (0, 1, 4)) is None
+        assert report.rows[0].reach == ((1, 1, 1), (Fraction(1, 2),) * 3)
+
+    def test_neighbours_of_a_place_on_a_voxel_may_reach_further(self) -> None:
+        cubic = Resampled(Fraction(2, 5), Fraction(0), "cubic", Fraction(2))
+        assert [cubic.window(output, output) for output in (0, 1, 5)] == [(0, 0), (-1, 2), (2, 2)]
+        assert (cubic.window(0, 1), cubic.window(4, 5)) == ((-1, 2), (0, 3))
+        smooth = Resampled(Fraction(2), Fraction(1, 2), "smooth", Fraction(2))
+        assert smooth.window(0, 0) == (-1, 2)
+        assert Resampled(Fraction(2), Fraction(0), "smooth", Fraction(2)).window(0, 0) == (-1, 1)
+
+    def test_a_transposed_convolution_is_followed_tap_by_tap(self) -> None:
+        for kernel, stride, padding, dilation in itertools.product(range(1, 5), range(1, 5), range(3), range(1, 5)):
+            spread = Spread(Axis(kernel, stride, padding, dilation))
+            reads: dict[int, list[int]] = {}
+            for index, tap in itertools.product(range(-20, 30), range(kernel)):
+                reads.setdefault(index * stride - padding + tap * dilation, []).append(index)
+            for first, last in itertools.combinations_with_replacement(range(6), 2):
+                found = [index for output in range(first, last + 1) for index in reads.get(output, [])]
+                assert spread.window(first, last) == ((min(found), max(found)) if found else None)
+
+    def test_numbers_without_bounds_take_no_time(self) -> None:
+        huge = (2**20, 1, 1)
+        layers = [
+            layer("Upsample", scale_factor=(1.1, 1, 1), mode="linear"),
+            layer(
+                "ConvTranspose3d",
+                in_channels=1, out_channels=1, kernel_size=(900, 1, 1), stride=(997, 1, 1), dilation=(1000, 1, 1),
+            ),
+            layer("MaxPool3d", kernel_size=(997, 1, 1)),
+        ]  # fmt: skip
+        report = traced((1, 1000, 1, 1, 1), *(layers * 2)[:5], conv(1, 1, huge, padding=huge))
+        assert report.rows[4].reach is not None
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("framework", "shape", "made", "message", "field", "axis"),
+        [
+            pytest.param(
+                "mlx",
+                (1, 2, 9, 9, 1),
+                conv(1, 1, 3, padding=1, dilation=2),
+                "depth: effective kernel 5 does not fit the padded input of 4 (2 + 2*1); "
+                "use depth >= 3, padding >= 2 or dilation 1.",
+                "kernel_size",
+                "D",
+            ),
+            pytest.param(
+                "torch",
+                (1, 1, 9, 2, 9),
+                conv(1, 1, 3, padding=1, dilation=2),
+                "height: effective kernel 5 does not fit the padded input of 4 (2 + 2*1); "
+                "use height >= 3, padding >= 2 or dilation 1.",
+                "kernel_size",
+                "H",
+            ),
+            pytest.param(
+                "torch",
+                (1, 9, 9, 9, 1),
+                conv(1, 1, 3),
+                "in_channels: the layer takes 1 and the input (1, 9, 9, 9, 1) has 9; "
+                "use in_channels=9, or an input whose axis 1 is 1; (N, D, H, W, C) is MLX's order: move axis 4 to 1 "
+                "to get (1, 1, 9, 9, 9).",
+                "in_channels",
+                None,
+            ),
+            pytest.param(
+                "mlx",
+                (1, 1, 9, 9, 9),
+                layer("InstanceNorm", dims=1, affine=True),
+                "dims: the layer takes 1 and the input (1, 1, 9, 9, 9) has 9; "
+                "use dims=9, or an input whose last axis is 1; (N, C, D, H, W) is PyTorch's order: move axis 1 last "
+                "to get (1, 9, 9, 9, 1).",
+                "dims",
+                None,
+            ),
+            pytest.param(
+                "torch",
+                (1, 1, 9, 9, 9),
+                conv(1, 1, 3, padding="same", stride=2),
+                "padding: 'same' does not go with stride (2, 2, 2); use stride 1, or numbers.",
+                "padding",
+                None,
+            ),
+            pytest.param(
+                "torch",
+                (1, 1, 9, 9, 3),
+                conv(1, 1, 3, padding=3, padding_mode="reflect"),
+                "width: padding 3 with padding_mode='reflect' does not fit an input of 3; "
+                "use padding <= 2, width >= 4 or padding_mode='zeros'.",
+                "padding",
+                "W",
+            ),
+            pytest.param(
+                "torch",
+                (1, 4, 9, 9, 9),
+                conv(4, 6, 3, groups=4),
+                "groups: out_channels=6 is not a multiple of 4; use a divisor of both channels.",
+                "groups",
+                None,
+            ),
+            pytest.param(
+                "mlx",
+                (1, 9, 9, 9, 1),
+                conv(1, 1, 3, groups=2),
+                "groups: Conv3d has no such argument; leave it out.",
+                "groups",
+                None,
+            ),
+            pytest.param(
+                "mlx",
+                (1, 9, 9, 9, 1),
+                layer("ReLU", inplace=True),
+                "inplace: ReLU has no such argument; leave it out.",
+                "inplace",
+                None,
+            ),
+            pytest.param(
+                "torch",
+                (1, 1, 9, 9, 9),
+                layer("MaxPool3d", kernel_size=3, padding=2),
+                "padding: 2 along D is more than half of kernel_size 3; use at most 1.",
+                "padding",
+                "D",
+            ),
+            pytest.param(
+                "torch",
+                (1, 1, 2, 9, 9),
+                layer("AvgPool3d", kernel_size=3, padding=1),
+                "depth: kernel_size 3 is larger than the input of 2, and PyTorch does not count the padding; "
+                "use kernel_size <= 2 or depth >= 3.",
+                "kernel_size",
+                "D",
+            ),
+            pytest.param(
+                "mlx",
+                (1, 9, 9, 2, 1),
+                layer("MaxPool3d", kernel_size=3),
+                "width: effective kernel 3 does not fit the padded input of 2 (2 + 2*0); "
+                "use width >= 3, padding >= 1 or kernel_size <= 2.",
+                "kernel_size",
+                "W",
+            ),
+            pytest.param(
+                "torch",
+                (1, 1, 9, 9, 9),
+                layer("ConvTranspose3d", in_channels=1, out_channels=1, kernel_size=3, stride=2, output_padding=2),
+                "output_padding: 2 along D is not below the stride 2 or the dilation 1; use at most 1.",
+                "output_padding",
+                "D",
+            ),
+            pytest.param(
+                "mlx",
+                (1, 1, 9, 9, 1),
+                layer("ConvTranspose3d", in_channels=1, out_channels=1, kernel_size=3, padding=2),
+                "depth: padding 2 takes 2*2 from the 3 outputs (0*1 + 3) and leaves none; "
+                "use padding <= 1 or depth >= 3.",
+                "padding",
+                "D",
+            ),
+            pytest.param(
+                "mlx",
+                (1, 9, 9, 9, 8),
+                layer("BatchNorm", num_features=8),
+                "input: (1, 9, 9, 9, 8) has 5 axes and BatchNorm takes 2, 3 or 4; "
+                "use GroupNorm or InstanceNorm, or a BatchNorm on the array reshaped to (N, D*H*W, C).",
+                "input",
+                None,
+            ),
+            pytest.param(
+                "torch",
+                (1, 8, 1, 1, 1),
+                layer("BatchNorm", num_features=8),
+                "input: (1, 8, 1, 1, 1) has one value of each channel, and has no variance to train on; "
+                "use a larger input.",
+                "input",
+                None,
+            ),
+            pytest.param(
+                "torch",
+                (1, 8, 2, 2, 3),
+                layer("LayerNorm", dims=(2, 2)),
+                "normalized_shape: the layer takes (2, 2) and the input (1, 8, 2, 2, 3) ends with (2, 3); "
+                "use normalized_shape=(2, 3), or an input that ends with (2, 2).",
+                "dims",
+                None,
+            ),
+            pytest.param(
+                "torch",
+                (1, 8, 2, 2, 2),
+                layer("GroupNorm", num_groups=3, dims=8),
+                "num_groups: 8 channels are not a multiple of 3; use a divisor such as 8.",
+                "num_groups",
+                None,
+            ),
+            pytest.param(
+                "torch",
+                (1, 8, 2, 2, 2),
+                layer("Linear", input_dims=64, output_dims=2),
+                "in_features: the layer takes 64 and the input (1, 8, 2, 2, 2) has 2; "
+                "use in_features=2, or an input whose last axis is 64.",
+                "input_dims",
+                None,
+            ),
+            pytest.param(
+                "mlx",
+                (1, 4, 4, 4, 1),
+                layer("Upsample", scale_factor=0.2),
+                "depth: scale_factor 0.2 makes floor(4 * 0.2) = 0 of 4; use scale_factor >= 1/4.",
+                "scale_factor",
+                "D",
+            ),
+            pytest.param(
+                "torch",
+                (1, 1, 4, 4, 4),
+                layer("Upsample", scale_factor=2, mode="bilinear"),
+                "mode: 'bilinear' is not one of them; use 'nearest', 'nearest-exact', 'area' or 'trilinear'.",
+                "mode",
+                None,
+            ),
+            pytest.param(
+                "torch",
+                (1, 1, 4, 4, 4),
+                layer("Upsample", scale_factor=[2, 2, 2]),
+                "scale_factor: [2, 2, 2] is a list, which PyTorch does not take; use a tuple.",
+                "scale_factor",
+                None,
+            ),
+            pytest.param(
+                "mlx",
+                (1, 4),
+                layer("Dropout", p=1.0),
+                "p: 1.0 is not in [0, 1); use a probability such as 0.5.",
+                "p",
+                None,
+            ),
+            pytest.param(
+                "torch",
+                (1, 4),
+                layer("Softmax", dim=2),
+                "dim: axis 2 of (1, 4) is not there; use -2 to 1.",
+                "dim",
+                None,
+            ),
+            pytest.param(
+                "mlx",
+                (1, 4),
+                layer("Transpose", axes=(0, 0)),
+                "axes: (0, 0) does not have each axis of (1, 4) once; give each of 0 to 1 once.",
+                "axes",
+                None,
+            ),
+            pytest.param(
+                "mlx",
+                (1, 4, 0, 4, 1),
+                layer("ReLU"),
+                "input: size 0 in (1, 4, 0, 4, 1) is not an integer >= 1; use sizes such as (1, 32, 32, 32, 1).",
+                "input",
+                None,
+            ),
+            pytest.param(
+                "mlx",
+                (),
+                layer("ReLU"),
+                "input: () is not one to 8 sizes; use sizes such as (1, 32, 32, 32, 1).",
+                "input",
+                None,
+            ),
+            pytest.param(
+                "mlx",
+                (1, 600, 600, 600, 8),
+                conv(8, 16, 3, padding=1),
+                "out_channels: the output 1*600*600*600*16 = 3,456,000,000 elements is more than MLX can index; "
+                "use a smaller out_channels or crop the input, to stay at or below 2,147,483,647.",
+                "out_channels",
+                None,
+            ),
+            pytest.param(
+                "torch",
+                (1, 8, 600, 600, 600),
+                conv(8, 16, 3, padding=1),
+                "out_channels: the output 1*16*600*600*600 = 3,456,000,000 elements is more than 32 bits can index; "
+                "use a smaller out_channels or crop the input, to stay at or below 2,147,483,647.",
+                "out_channels",
+                None,
+            ),
+            pytest.param(
+                "mlx",
+                (1, 4),
+                layer("Linear", input_dims=4),
+                "output_dims: it is missing in Linear; give it.",
+                "output_dims",
+                None,
+            ),
+        ],
+    )
+    def test_say_what_is_wrong_and_what_would_work(
+        self, framework: Framework, shape: Any, made: Layer, message: str, field: str, axis: str | None
+    ) -> None:
+        report = traced(shape, made, framework=framework)
+        error = error_of(report)
+        assert (str(error), error.field, error.axis) == (message, field, axis)
+        assert (report.failed, report.rows) == (0, ())
+
+    def test_end_the_trace_at_the_layer(self) -> None:
+        report = traced((1, 8, 8, 8, 1), conv(1, 8, 3), layer("ReLU"), conv(16, 8, 3), layer("ReLU"))
+        assert (len(report.rows), report.failed, report.output_shape) == (2, 2, (1, 6, 6, 6, 8))
+        assert error_of(report).field == "in_channels"
+
+    def test_an_input_that_is_none_has_no_layer_to_blame(self) -> None:
+        assert traced((0, 1)).failed is None
+        assert error_of(traced((0, 1))).field == "input"
+
+
+garbage = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(-3, 5)
+    | st.sampled_from([10**400, -(10**400), 2**31, 2**63, "same", "nearest", "trilinear", "none", "reflect"])
+    | st.sampled_from([b"3", 1e308])
+    | st.floats()
+    | st.text(max_size=3),
+    lambda values: (
+        st.lists(values, max_size=4)
+        | st.lists(values, max_size=4).map(tuple)
+        | st.dictionaries(st.text(max_size=2), values, max_size=2)
+    ),
+    max_leaves=5,
+)  # fmt: skip
+
+
+@given(data=st.data(), framework=st.sampled_from(["mlx", "torch"]), kind=st.sampled_from(sorted(KINDS)))
+def test_any_argument_gives_a_report(data: st.DataObject, framework: Framework, kind: str) -> None:
+    made, shape = data.draw(layers_and_shapes(framework, (kind,)))
+    signature = getattr(KINDS[kind], framework)
+    names = [signature.name(own) for own in signature.parameters] if signature else ["axes", "axis", "start_dim"]
+    wrong = data.draw(st.dictionaries(st.sampled_from([*names, "groups", "nothing"]), garbage, max_size=3))
+    report = traced(shape, replace(made, arguments={**made.arguments, **wrong}), framework=framework)
+    if report.error:
+        assert re.fullmatch(r"[^:]+: .+; .+\.", str(report.error), re.DOTALL)
+        assert report.error.field in {*wrong, *made.arguments, *names, "input", "start_dim", "end_dim", "axes", "axis"}
+        assert report.error.axis in (None, "D", "H", "W")
+
+
+@given(shape=garbage)
+def test_any_input_gives_a_report(shape: Any) -> None:
+    report = traced(shape, layer("ReLU"))
+    assert report.error is None or report.error.field == "input"
