@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from conv3d_core.axis import AXES, AXIS_NAMES
+from conv3d_core.chain.layer import Layer as ChainLayer
+from conv3d_core.engine.attempt import Attempt, checked
 from conv3d_core.engine.dispatcher import Dispatcher, Gradient, Layer
 from conv3d_core.engine.jobs import Job
 from conv3d_core.engine.journal import Event
@@ -502,6 +504,32 @@ class Engine:
         need = Need(tiles=peak_bytes(spec, given.array.shape))
         refuse_beyond_budget(need, f"nn.Conv3d at once on an input of {given.array.shape}")
         return self._dispatcher.raw_times_ms(self._layer(spec, weight, bias), given, need, repeats)
+
+    def attempt(self, layers: Sequence[ChainLayer], input_shape: Sequence[int], dtype: str = "float32") -> Attempt:
+        """What MLX itself says of layers in a row, made and applied in the worker with nothing evaluated.
+
+        An impossible layer is no error here: MLX's own exception is the answer, and so is a shape that MLX announces
+        and could not compute.
+
+        Args:
+            layers: in MLX's terms.
+            input_shape: of the array that the first one gets.
+            dtype: of that array, by MLX's name.
+
+        Raises:
+            SpecError: a layer that is not known, or an argument that is no literal, or a huge one.
+            ShapeError: no shape.
+            EngineError: the worker died or took too long.
+
+        >>> from conv3d_core.chain import Layer
+        >>> with Engine(device="cpu") as engine:
+        ...     engine.attempt([Layer("MaxPool3d", {"kernel_size": 2}), Layer("Conv3d", {"in_channels": 0,
+        ...         "out_channels": 8, "kernel_size": 3})], (1, 5, 5, 5, 1))
+        Attempt(shapes=((1, 2, 2, 2, 1),), failed=1, error='ZeroDivisionError', message='division by zero')
+        """
+        calls, sizes = checked(layers, input_shape, dtype)
+        arguments = {"calls": calls, "input_shape": sizes, "dtype": dtype}
+        return Attempt(*self._dispatcher.call("attempt", arguments, Need(), f"{len(calls)} layers without values"))
 
     def _parts(
         self,

@@ -24,7 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from conv3d_core.chain.layer import Sizes
 from conv3d_core.engine import blas, layer
+from conv3d_core.engine.attempt import Attempt, Call, try_layers
 from conv3d_core.engine.memory import total_bytes
 from conv3d_core.engine.operands import Floats
 from conv3d_core.engine.tiles import Box, box_sizes
@@ -170,6 +172,10 @@ class Operations:
         """Milliseconds of MLX's own layer on the whole input at once."""
         weights = layer.Weights(weight[0], self._array(weight), bias, "float32")
         return layer.raw_times(spec, self._array(x), weights, repeats)
+
+    def attempt(self, calls: Sequence[Call], input_shape: Sizes, dtype: str) -> Attempt:
+        """What MLX says of layers in a row."""
+        return try_layers(calls, input_shape, dtype)
 
     def memory(self) -> dict[str, int]:
         """What the process and MLX in it hold, see `client.Memory`."""
