@@ -27,6 +27,8 @@ MAC_APPLICATIONS = (
 # has started nothing shows that an answer is still to come.
 STILL_MS = 300
 
+# A server under load may take longer than that to say that it has begun: it is asked, and what was sent before comes
+# before its answer.
 READY = """(still) => {
     const app = document.querySelector('[data-testid=stApp]');
     const busy = !app
@@ -34,9 +36,11 @@ READY = """(still) => {
         || app.dataset.testScriptState !== 'notRunning'
         || document.querySelector('[data-stale=true], [data-testid=stSkeleton]')
         || document.querySelector('.st-key-cancel');  // the whole volume is still on its way
-    if (busy) { window.stillSince = undefined; return false; }
-    window.stillSince ??= performance.now();
-    return performance.now() - window.stillSince >= still;
+    if (busy) { window.quiet = undefined; return false; }
+    const quiet = window.quiet ??= {since: performance.now()};
+    if (performance.now() - quiet.since < still) return false;
+    quiet.asked ??= fetch('/_stcore/health').then(() => { quiet.answered = performance.now(); });
+    return performance.now() - quiet.answered >= 50;
 }"""
 
 # Traces as JSON: Plotly keeps typed arrays and, under names with an underscore, its own workings.
@@ -63,7 +67,7 @@ def find_chromium() -> str:
 
 def ready(page: Page, timeout_s: float = 30) -> None:
     """Wait until the app has answered everything and stands still."""
-    page.evaluate("window.stillSince = undefined")
+    page.evaluate("window.quiet = undefined")
     page.wait_for_function(READY, arg=STILL_MS, timeout=timeout_s * 1000)
 
 
