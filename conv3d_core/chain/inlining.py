@@ -46,6 +46,8 @@ _MAKERS = frozenset(
         "standard_normal",
     ]
 )
+# For the others, numbers are bounds or a mean and a deviation.
+_SIZES_IN_A_ROW = ("zeros", "ones", "rand", "randn", "empty")
 _ARRAYS = ("array", "tensor", "asarray", "from_numpy", "as_tensor")
 # Their results are sizes or nothing: nothing has to be said of them.
 _QUIET = ("len", "isinstance", "type", "int", "float", "tuple", "list")
@@ -293,7 +295,7 @@ class Calls(Expressions):
             if name in _QUIET:
                 return Unknown(self.said(node), quiet=True)
         if name in _MAKERS:
-            return Data(shape=_shape(values, keywords))
+            return Data(shape=_shape(name, values, keywords))
         if name in calls.SAME_SHAPE_FUNCTIONS and values and name in _ARRAYS:
             return as_data(values[0])
         if found:
@@ -339,9 +341,13 @@ def _full(name: str, frame: Frame) -> str:
     return name
 
 
-def _shape(values: list[object], keywords: dict[str, object]) -> tuple[int, ...] | None:
-    sizes = keywords.get("shape", keywords.get("size", values[0] if values else None))
-    if len(values) > 1 and all(isinstance(value, int) for value in values):
+def _shape(name: str, values: list[object], keywords: dict[str, object]) -> tuple[int, ...] | None:
+    """The shape that a function is asked for: in a list or tuple, by name, or as one integer after the other."""
+    if name.endswith("_like"):
+        return values[0].shape if values and isinstance(values[0], Data) else None
+    lists = [value for value in values if isinstance(value, list | tuple)]
+    sizes = keywords.get("shape", keywords.get("size", lists[0] if lists else None))
+    if len(values) > 1 and not lists and name in _SIZES_IN_A_ROW:
         sizes = values
     if isinstance(sizes, list | tuple) and sizes and all(type(size) is int for size in sizes):
         return tuple(size for size in sizes if isinstance(size, int))

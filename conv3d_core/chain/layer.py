@@ -141,12 +141,14 @@ class Chain:
         framework: in whose terms the text is written, and who reads the input's axes.
         text: what was read; an edit goes into it, so it is the one truth.
         passed: what was not understood.
+        input_shape: of the array that the text itself makes and gives to the first layer; None where it makes none.
     """
 
     layers: tuple[Layer, ...]
     framework: Framework = "mlx"
     text: str = ""
     passed: tuple[Passed, ...] = ()
+    input_shape: Sizes | None = None
 
     @property
     def uncertain_from(self) -> int | None:

@@ -250,8 +250,11 @@ def _chain(text: str, way: Way, end: Data) -> Chain:
             layers.append(step.layer)
     passed += [Passed(line, way.pasted.line(line), why) for line, why in way.noted if (line, why) not in on_the_way]
     passed += _unused(way, layers)
-    layers = _once(_with_axes(layers, steps[-1].shape))
-    return Chain(tuple(layers), way.framework, text, tuple(sorted(set(passed), key=lambda item: (item.line, item.why))))
+    shape = steps[-1].shape
+    layers = _once(_with_axes(layers, shape))
+    in_order = tuple(sorted(set(passed), key=lambda item: (item.line, item.why)))
+    chain = Chain(tuple(layers), way.framework, text, in_order, shape)
+    return replace(chain, input_shape=None) if chain.uncertain_from == 0 else chain
 
 
 def _unused(way: Way, layers: list[Layer]) -> Iterator[Passed]:

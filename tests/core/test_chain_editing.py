@@ -89,6 +89,13 @@ def test_layers_are_reordered_and_taken_out() -> None:
         with_layers(chain, [])
 
 
+def test_an_edit_follows_the_shape_that_the_text_gives() -> None:
+    chain = read_chain("conv = nn.Conv3d(1, 8, 3)\ny = conv(mx.zeros((1, 8, 8, 8, 1)))")
+    assert with_arguments(chain, 0, padding=1).input_shape == (1, 8, 8, 8, 1)
+    # Layers written anew come without what is done with them.
+    assert with_layers(chain, chain.layers).input_shape is None
+
+
 VALUES = st.sampled_from([1, 2, 3, 0, -1, True, None, "same", 2.5, (1, 2, 3), (3, 3, 3), (3, 3)])
 TEXTS = [
     "nn.Conv3d(1, 8, 3)",

@@ -84,6 +84,42 @@ def test_the_given_framework_overrides_the_words() -> None:
     assert read_chain("torch.nn.Conv3d(1, 8, 3)", "mlx").framework == "mlx"
 
 
+# --- what goes in -----------------------------------------------------------------------------------------------------
+
+NET = """class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv3d(1, 8, 3)
+    def forward(self, x):
+        return self.conv(x)
+"""
+GOES_IN = [
+    ("x = mx.zeros((1, 32, 32, 32, 1))\ny = nn.Conv3d(1, 8, 3)(x)", (1, 32, 32, 32, 1)),
+    ("nn.Conv3d(1, 8, 3)(torch.randn(2, 1, 64, 64, 64))", (2, 1, 64, 64, 64)),
+    ("n, d = 2, 16\nnn.Conv3d(1, 8, 3)(torch.rand([n, 1, d, d, d // 2], device='cuda'))", (2, 1, 16, 16, 8)),
+    ("shape = (1, 8, 8, 8, 1)\nnn.Conv3d(1, 8, 3)(mx.random.normal(shape=shape))", (1, 8, 8, 8, 1)),
+    ("nn.Conv3d(1, 8, 3)(mx.random.uniform(0, 1, (1, 8, 8, 8, 1)))", (1, 8, 8, 8, 1)),
+    ("x = np.random.randint(0, 255, size=(1, 8, 8, 8, 1)).astype(np.float32)\nnn.Conv3d(1, 8, 3)(mx.array(x))",
+     (1, 8, 8, 8, 1)),
+    ("x = mx.ones((1, 8, 8, 8, 1))\nnn.Conv3d(1, 8, 3)(mx.zeros_like(x))", (1, 8, 8, 8, 1)),
+    (NET + "out = Net()(torch.full((2, 1, 8, 8, 8), 0.5).cuda())", (2, 1, 8, 8, 8)),
+    ("class Net(nn.Module):\n    def __call__(self, x):\n        return nn.Conv3d(1, 8, 3)(x[None] / 255)\n"
+     "Net()(mx.zeros((8, 8, 8, 1)))", (8, 8, 8, 1)),
+    # Not made, made for nothing, made of who knows what, made into something else.
+    (NET, None),
+    ("x = mx.zeros((1, 8, 8, 8, 1))\nnn.Conv3d(1, 8, 3)(load('scan'))", None),
+    ("nn.Conv3d(1, 8, 3)(torch.randn(n, 1, 64, 64, 64))", None),
+    ("nn.Conv3d(1, 8, 3)(np.random.normal(0, 1))", None),
+    ("nn.Conv3d(1, 8, 3)(mx.zeros((1, 8, 8, 8, 2))[..., :1])", None),
+    ("nn.Conv3d(1, 8, 3)(roll(mx.zeros((1, 8, 8, 8, 1))))", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "shape"), GOES_IN, ids=range(len(GOES_IN)))
+def test_the_shape_that_the_text_itself_gives_the_first_layer(text: str, shape: tuple[int, ...] | None) -> None:
+    assert read_chain(text).input_shape == shape
+
+
 # --- what is not read -------------------------------------------------------------------------------------------------
 
 WRONG = [

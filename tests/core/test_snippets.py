@@ -29,6 +29,7 @@ def test_the_layers_are_read_in_order(snippet: Snippet) -> None:
     assert [layer.kind for layer in chain.layers] == list(snippet.kinds)
     assert chain.framework == snippet.framework
     assert chain.uncertain_from == snippet.uncertain
+    assert chain.input_shape in (None, snippet.input_shape)
     lines = snippet.text.splitlines()
     for layer in chain.layers:
         written = layer.call.removeprefix("x").rpartition(".")[2]
