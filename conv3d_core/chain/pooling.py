@@ -77,8 +77,8 @@ def _larger_than_input(letter: str, axis: Axis, size: int) -> ShapeError:
 def _check_torch(given: Given, most: bool) -> None:
     """What has no say in the sizes."""
     if most:
-        if given.flag("return_indices"):
-            given.refuse("return_indices", "True gives two arrays, and the next layer takes one", "leave it out")
+        # Where they are given, the reader of the text follows the pooled array alone: ``x, indices = pool(x)``.
+        given.flag("return_indices")
         return
     given.flag("count_include_pad")
     divisor = given.value("divisor_override")

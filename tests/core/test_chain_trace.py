@@ -571,3 +571,9 @@ def test_any_argument_gives_a_report(data: st.DataObject, framework: Framework, 
 def test_any_input_gives_a_report(shape: Any) -> None:
     report = traced(shape, layer("ReLU"))
     assert report.error is None or report.error.field == "input"
+
+
+def test_a_pooling_that_also_gives_indices_is_followed_by_what_it_pools() -> None:
+    """As the text is: ``x, indices = self.pool(x)``."""
+    pool = layer("MaxPool3d", kernel_size=2, return_indices=True)
+    assert shapes_of(traced((1, 2, 8, 8, 8), pool, framework="torch")) == [(1, 2, 4, 4, 4)]
