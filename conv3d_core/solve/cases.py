@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 
@@ -11,7 +12,7 @@ from conv3d_core.chain.editing import with_arguments
 from conv3d_core.chain.layer import LAYOUTS, Case, Framework, Layer, Sizes
 from conv3d_core.errors import ShapeError, SpecError, shown
 from conv3d_core.solve.answer import Solution, with_changes, words
-from conv3d_core.solve.even import Down, EvenSizes, Step, Up, even_along
+from conv3d_core.solve.even import Down, EvenSizes, Leftover, Step, Up, even_along
 from conv3d_core.solve.field import settings_for_field
 from conv3d_core.source_code import short
 from conv3d_core.spec import ConvSpec, Shape
@@ -112,7 +113,8 @@ def field_in_case(case: Case, index: int, wanted: int | tuple[int, int, int]) ->
 def even_sizes_in_case(case: Case, count: int = 5) -> tuple[EvenSizes, EvenSizes, EvenSizes]:
     """Per axis D, H, W, the input sizes nearest to the case's own for which the chain divides evenly.
 
-    With nothing left over at all where there are such sizes along all axes, else with zeros of the padding left over.
+    Those that each stride divides exactly where there are such sizes along all axes; else those of which nothing is
+    left over, the padding included; else those of which no voxel is.
 
     Raises:
         SpecError: there are no such sizes.
@@ -131,10 +133,11 @@ def even_sizes_in_case(case: Case, count: int = 5) -> tuple[EvenSizes, EvenSizes
             break
         if layer.family not in _KEEPING:
             steps.append(_steps(layer, number, framework))
-    try:
-        return _even(steps, sizes, count, padding_may_be_left=False)
-    except SpecError:
-        return _even(steps, sizes, count, padding_may_be_left=True)
+    tried: tuple[Leftover, ...] = ("quotient", "nothing")
+    for leftover in tried:
+        with suppress(SpecError):
+            return _even(steps, sizes, count, leftover)
+    return _even(steps, sizes, count, "zeros")
 
 
 def to_ndhwc(shape: Sizes, framework: Framework) -> Shape:
@@ -226,10 +229,10 @@ def _transposed(axis: Axis, output_padding: int) -> Up:
 
 
 def _even(
-    steps: Sequence[tuple[Step, Step, Step]], sizes: tuple[int, int, int], count: int, padding_may_be_left: bool
+    steps: Sequence[tuple[Step, Step, Step]], sizes: tuple[int, int, int], count: int, leftover: Leftover
 ) -> tuple[EvenSizes, EvenSizes, EvenSizes]:
     d, h, w = (
-        even_along([step[place] for step in steps], sizes[place], count, padding_may_be_left, letter)
+        even_along([step[place] for step in steps], sizes[place], count, leftover, letter)
         for place, letter in enumerate(AXES)
     )
     return d, h, w

@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from conv3d_core.axis import AXES, AXIS_NAMES
 from conv3d_core.errors import SpecError
 from conv3d_core.spec import ConvSpec
 
+# What a stride may leave over of the padding's zeros; of voxels none at all. "quotient": as many as make the output the
+# size divided by the stride, exactly.
+Leftover = Literal["nothing", "quotient", "zeros"]
 MAX_CLASSES = 4096
 MAX_LISTED = 4  # residues in a rule
 
@@ -87,7 +90,7 @@ class _Class(NamedTuple):
 
 
 def even_sizes(
-    specs: Sequence[ConvSpec], around: int | Sequence[int], count: int = 5, padding_may_be_left: bool = False
+    specs: Sequence[ConvSpec], around: int | Sequence[int], count: int = 5, leftover: Leftover = "nothing"
 ) -> tuple[EvenSizes, EvenSizes, EvenSizes]:
     """Per axis, the input sizes for which no layer has anything left over.
 
@@ -95,7 +98,7 @@ def even_sizes(
         specs: the layers, the first one first.
         around: a size, or (D, H, W); the nearest ones to it are listed.
         count: how many, at most, below and as many above.
-        padding_may_be_left: count it as even where a stride leaves only zeros of the padding over, and no voxel.
+        leftover: which zeros of the padding a stride may leave over.
 
     Raises:
         SpecError: no size is even, or there is no layer.
@@ -110,7 +113,7 @@ def even_sizes(
             [Down(axis.effective_kernel_size, axis.stride, axis.padding) for axis in along],
             size,
             count,
-            padding_may_be_left,
+            leftover,
             letter,
         )
         for letter, along, size in zip(
@@ -124,7 +127,7 @@ def even_sizes(
 
 
 def even_along(
-    steps: Sequence[Step], around: int, count: int = 5, padding_may_be_left: bool = False, letter: str = "D"
+    steps: Sequence[Step], around: int, count: int = 5, leftover: Leftover = "nothing", letter: str = "D"
 ) -> EvenSizes:
     """The input sizes along one axis for which nothing is left over, and what was divided comes back.
 
@@ -135,18 +138,18 @@ def even_along(
         steps: what the layers do to the axis.
         around: the sizes nearest to it are listed.
         count: how many, at most, below and as many above.
-        padding_may_be_left: see `even_sizes`.
+        leftover: see `Leftover`.
         letter: of the axis, for an error.
 
     Raises:
         SpecError: no size is even.
 
-    >>> even_along([Down(3, 2, 1), Up(Fraction(2))], 33, 2, padding_may_be_left=True)
+    >>> even_along([Down(3, 2, 1), Up(Fraction(2))], 33, 2, leftover="quotient")
     EvenSizes(sizes=(30, 32, 34, 36), rule='even sizes', smallest=2)
     """
     classes = [_Class(1, 0, 1, Fraction(1), Fraction(0), ())]
     for number, step in enumerate(steps, start=1):
-        classes = [after for before in classes for after in _passed(before, step, padding_may_be_left)]
+        classes = [after for before in classes for after in _passed(before, step, leftover)]
         if not classes:
             what = "comes back to the size before its stride" if isinstance(step, Up) else "leaves nothing over"
             raise SpecError(
@@ -168,7 +171,7 @@ def even_along(
     return EvenSizes(_nearest(classes, around, count), _rule(classes, smallest), smallest)
 
 
-def _passed(sizes: _Class, step: Step, padding_may_be_left: bool) -> list[_Class]:
+def _passed(sizes: _Class, step: Step, leftover: Leftover) -> list[_Class]:
     """The sizes that pass a layer evenly, by what is left over."""
     if isinstance(step, Up):
         return _up(sizes, step)
@@ -178,12 +181,23 @@ def _passed(sizes: _Class, step: Step, padding_may_be_left: bool) -> list[_Class
     fitting = sizes.at_least(sizes.scale, span, 0)
     before = (*sizes.before, (stride, sizes.scale, sizes.offset)) if stride > 1 else sizes.before
     passed = []
-    for left in range(min(padding, stride - 1) + 1 if padding_may_be_left else 1):
+    for left in _lefts(step, leftover):
         found = fitting.divided(stride, span - left)
         if found:
             offset = (span - left) / stride + 1
             passed.append(found._replace(scale=sizes.scale / stride, offset=offset, before=before))
     return passed
+
+
+def _lefts(step: Down, leftover: Leftover) -> Sequence[int]:
+    """How many zeros of the padding may be left over."""
+    kernel, stride, padding = step
+    zeros = range(min(padding, stride - 1) + 1)
+    if stride == 1 or leftover == "nothing":
+        return zeros[:1]
+    # (size + 2p - k_e - left) / s + 1 = size / s
+    exact = 2 * padding - kernel + stride
+    return zeros if leftover == "zeros" else [left for left in zeros if left == exact]
 
 
 def _up(sizes: _Class, step: Up) -> list[_Class]:

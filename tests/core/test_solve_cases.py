@@ -176,6 +176,24 @@ def test_a_decoder_comes_back_exactly_at_even_sizes(pool: str, up: str) -> None:
         assert came_back == (size % 4 == 0)
 
 
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("nn.Conv3d(1, 8, 7, stride=2, padding=3), nn.MaxPool3d(2)", "multiples of 4"),
+        # No size is divided exactly by a stride without padding: then nothing may be left over.
+        ("nn.Conv3d(1, 8, 3, stride=2), nn.MaxPool3d(2)", "4n + 1, from 5 on"),
+        # 2 and 1 zeros cannot both be used up: then no voxel may be left over.
+        ("nn.Conv3d(1, 8, 2, stride=4, padding=1), nn.Conv3d(8, 8, 4, stride=2, padding=1)", None),
+    ],
+)
+def test_what_is_even_is_what_a_stride_divides_exactly_where_there_is_such_a_size(text: str, rule: str | None) -> None:
+    found = even_sizes_in_case(case_of(f"nn.Sequential({text})", 1, 32, 32, 32, 1), count=1)
+    if rule:
+        assert [along.rule for along in found] == [rule] * 3
+    else:
+        assert found[0].sizes
+
+
 def test_what_is_flattened_has_no_further_say() -> None:
     text = "nn.Sequential(nn.Conv3d(1, 8, 3, stride=2), nn.MaxPool3d(2), nn.Flatten(), nn.Linear(8, 2))"
     case = case_of(f"import torch.nn as nn\n{text}", 1, 1, 11, 11, 11)

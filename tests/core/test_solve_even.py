@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from conv3d_core import ConvSpec, SpecError
 from conv3d_core.axis import Axis
 from conv3d_core.solve import even_sizes
-from conv3d_core.solve.even import Down, Step, Up, even_along
+from conv3d_core.solve.even import Down, Leftover, Step, Up, even_along
 from tests.core.strategies import axes
 
 KEEP, POOL, DOUBLE, DOWN = Down(3, 1, 1), Down(2, 2), Up(Fraction(2)), Down(3, 2, 1)
@@ -20,30 +21,33 @@ VALID = Down(3)
 
 
 @pytest.mark.parametrize(
-    ("steps", "padding_may_be_left", "rule", "sizes"),
+    ("steps", "leftover", "rule", "sizes"),
     [
-        ([KEEP], False, "every size", (14, 15, 16, 17, 18)),
-        ([VALID, VALID], False, "every size from 5 on", (14, 15, 16, 17, 18)),
-        ([POOL], False, "even sizes", (12, 14, 16, 18, 20)),
-        ([Down(3, 2)], False, "odd sizes, from 3 on", (13, 15, 17, 19)),
-        ([POOL] * 4, False, "multiples of 16", (16, 32, 48)),
-        ([KEEP, POOL, KEEP, POOL, DOUBLE, DOUBLE], False, "multiples of 4", (8, 12, 16, 20, 24)),
-        ([DOWN] * 3, False, "8n + 1", (1, 9, 17, 25)),
-        ([DOWN] * 3, True, "every size", (14, 15, 16, 17, 18)),
+        ([KEEP], "nothing", "every size", (14, 15, 16, 17, 18)),
+        ([VALID, VALID], "nothing", "every size from 5 on", (14, 15, 16, 17, 18)),
+        ([POOL], "nothing", "even sizes", (12, 14, 16, 18, 20)),
+        ([Down(3, 2)], "nothing", "odd sizes, from 3 on", (13, 15, 17, 19)),
+        ([POOL] * 4, "nothing", "multiples of 16", (16, 32, 48)),
+        ([KEEP, POOL, KEEP, POOL, DOUBLE, DOUBLE], "nothing", "multiples of 4", (8, 12, 16, 20, 24)),
+        ([DOWN] * 3, "nothing", "8n + 1", (1, 9, 17, 25)),
+        ([DOWN] * 3, "zeros", "every size", (14, 15, 16, 17, 18)),
         # Only even sizes come back from half of them.
-        ([DOWN, DOWN, DOUBLE, DOUBLE], True, "multiples of 4", (8, 12, 16, 20, 24)),
+        ([DOWN, DOWN, DOUBLE, DOUBLE], "zeros", "multiples of 4", (8, 12, 16, 20, 24)),
         # Two strides of 2 are answered by one step up by 4.
-        ([POOL, POOL, Up(Fraction(4))], False, "multiples of 4", (8, 12, 16, 20, 24)),
+        ([POOL, POOL, Up(Fraction(4))], "nothing", "multiples of 4", (8, 12, 16, 20, 24)),
         # A transposed convolution of 3, stride 2, padding 1: 2 n - 1.
-        ([DOWN, Up(Fraction(2), -1)], True, "odd sizes", (13, 15, 17, 19)),
+        ([DOWN, Up(Fraction(2), -1)], "zeros", "odd sizes", (13, 15, 17, 19)),
         # The first U-Net, without its way back: 572 of it gives 28.
-        ([VALID, VALID, POOL] * 4 + [VALID, VALID], False, "16n + 12, from 140 on", (140, 156)),
-        ([Down(7, 4, 1)], True, "4n + 1 or 4n + 2, from 5 on", (13, 14, 17, 18)),
-        ([Down(9, 8, 4)], True, "5 of every 8 sizes", (12, 13, 17, 18)),
+        ([VALID, VALID, POOL] * 4 + [VALID, VALID], "nothing", "16n + 12, from 140 on", (140, 156)),
+        ([Down(7, 4, 1)], "zeros", "4n + 1 or 4n + 2, from 5 on", (13, 14, 17, 18)),
+        ([Down(9, 8, 4)], "zeros", "5 of every 8 sizes", (12, 13, 17, 18)),
+        ([DOWN] * 3, "quotient", "multiples of 8", (8, 16, 24, 32)),
+        ([KEEP, DOWN, VALID, POOL], "quotient", "multiples of 4, from 8 on", (8, 12, 16, 20, 24)),
+        ([Down(7, 2, 3), Down(3, 2, 1), POOL], "quotient", "multiples of 8", (8, 16, 24, 32)),
     ],
 )
-def test_rules_by_hand(steps: Sequence[Step], padding_may_be_left: bool, rule: str, sizes: tuple[int, ...]) -> None:
-    found = even_along(steps, 16, 2, padding_may_be_left)
+def test_rules_by_hand(steps: Sequence[Step], leftover: Leftover, rule: str, sizes: tuple[int, ...]) -> None:
+    found = even_along(steps, 16, 2, leftover)
     assert (found.rule, found.sizes) == (rule, sizes)
 
 
@@ -76,7 +80,7 @@ def layers(draw: st.DrawFn) -> list[Axis | int]:
     return draw(st.lists(axes() | st.integers(1, 3), min_size=1, max_size=4))
 
 
-def evenly(layers: Sequence[Axis | int], size: int, padding_may_be_left: bool) -> bool:
+def evenly(layers: Sequence[Axis | int], size: int, leftover: Leftover) -> bool:
     """One size through the layers, one by one."""
     before: list[tuple[int, int]] = []
     for layer in layers:
@@ -91,17 +95,19 @@ def evenly(layers: Sequence[Axis | int], size: int, padding_may_be_left: bool) -
                         return False
                     before = trying
             continue
-        if not layer.fits(size) or layer.leftover(size) > layer.padding * padding_may_be_left:
+        if not layer.fits(size) or layer.leftover(size) > layer.padding * (leftover != "nothing"):
             return False
         if layer.stride > 1:
+            if leftover == "quotient" and layer.output_size(size) * layer.stride != size:
+                return False
             before.append((layer.stride, size))
         size = layer.output_size(size)
     return True
 
 
-@given(layers(), st.integers(1, 60), st.integers(0, 3), st.booleans())
+@given(layers(), st.integers(1, 60), st.integers(0, 3), st.sampled_from(get_args(Leftover)))
 def test_every_listed_size_is_even_and_none_between_was_missed(
-    layers: list[Axis | int], around: int, count: int, padding_may_be_left: bool
+    layers: list[Axis | int], around: int, count: int, leftover: Leftover
 ) -> None:
     steps = [
         Up(Fraction(layer))
@@ -109,9 +115,9 @@ def test_every_listed_size_is_even_and_none_between_was_missed(
         else Down(layer.effective_kernel_size, layer.stride, layer.padding)
         for layer in layers
     ]
-    tried = [size for size in range(1, 1200) if evenly(layers, size, padding_may_be_left)]
+    tried = [size for size in range(1, 1200) if evenly(layers, size, leftover)]
     try:
-        found = even_along(steps, around, count, padding_may_be_left)
+        found = even_along(steps, around, count, leftover)
     except SpecError:
         # A few small sizes may come back by chance.
         assert not [size for size in tried if size > 100]
@@ -122,10 +128,10 @@ def test_every_listed_size_is_even_and_none_between_was_missed(
     assert found.smallest == tried[0]
 
 
-@given(st.lists(axes(), min_size=1, max_size=4), st.booleans())
-def test_a_rule_counts_the_sizes_that_are_even(layers: list[Axis], padding_may_be_left: bool) -> None:
+@given(st.lists(axes(), min_size=1, max_size=4), st.sampled_from(["nothing", "zeros"]))
+def test_a_rule_counts_the_sizes_that_are_even(layers: list[Axis], leftover: Leftover) -> None:
     steps = [Down(axis.effective_kernel_size, axis.stride, axis.padding) for axis in layers]
-    found = even_along(steps, 1, 1, padding_may_be_left)
+    found = even_along(steps, 1, 1, leftover)
     rule = found.rule.partition(", from")[0]
     sizes = range(600, 600 + 4 * 256)
     if "every size" in rule:
@@ -134,7 +140,7 @@ def test_a_rule_counts_the_sizes_that_are_even(layers: list[Axis], padding_may_b
         return
     else:
         said = [any(fits(part, size) for part in rule.split(" or ")) for size in sizes]
-    assert said == [evenly(layers, size, padding_may_be_left) for size in sizes]
+    assert said == [evenly(layers, size, leftover) for size in sizes]
 
 
 def fits(rule: str, size: int) -> bool:
