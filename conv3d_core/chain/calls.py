@@ -48,6 +48,8 @@ _SHAPING = {
     "return_indices",
     "axes",
     "axis",
+    "keepdims",
+    "output_size",
 }
 _MORE_CLASSES = {
     "BatchNorm1d": "BatchNorm",
@@ -87,16 +89,21 @@ FUNCTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "log_softmax": ("LogSoftmax", ("dim",)),
     "max_pool3d": ("MaxPool3d", (*_POOL, "dilation", "ceil_mode", "return_indices")),
     "avg_pool3d": ("AvgPool3d", (*_POOL, "ceil_mode", "count_include_pad", "divisor_override")),
+    "adaptive_avg_pool3d": ("AdaptiveAvgPool3d", ("output_size",)),
+    "adaptive_max_pool3d": ("AdaptiveMaxPool3d", ("output_size", "return_indices")),
+    "mean": ("Mean", ("axis", "keepdims")),
+    "max": ("Max", ("axis", "keepdims")),
+    "amax": ("Max", ("axis", "keepdims")),
     "dropout": ("Dropout", ("p", "training", "inplace")),
     "dropout3d": ("Dropout3d", ("p", "training", "inplace")),
     "interpolate": ("Upsample", ("size", "scale_factor", "mode", "align_corners", "recompute_scale_factor")),
     "upsample": ("Upsample", ("size", "scale_factor", "mode", "align_corners")),
     "flatten": ("Flatten", ("start_dim", "end_dim")),
 }
-# As the frameworks spell some of these.
+# As the frameworks spell some of these, where they have no such name themselves.
 _OWN: Mapping[Framework, Mapping[str, str]] = {
     "mlx": {"start_axis": "start_dim", "end_axis": "end_dim", "axis": "dim", "approx": "approx"},
-    "torch": {"approximate": "approx"},
+    "torch": {"approximate": "approx", "dim": "axis", "keepdim": "keepdims"},
 }
 _SPELT = {own: name for names in _OWN.values() for own, name in names.items()}
 # Change values, not shapes: nothing is lost for the sizes.
@@ -189,7 +196,7 @@ SAME_SHAPE_FUNCTIONS = frozenset(
 )
 NOT_THREE_D = {
     f"{name}{rank}d": f"it is {rank}-D; use {name}3d"
-    for name in ("Conv", "ConvTranspose", "MaxPool", "AvgPool")
+    for name in ("Conv", "ConvTranspose", "MaxPool", "AvgPool", "AdaptiveAvgPool", "AdaptiveMaxPool")
     for rank in (1, 2)
 }
 
@@ -266,7 +273,7 @@ def function(
         )
     given = dict(zip(names, values, strict=False))
     for own, value in keywords.items():
-        canonical = _SPELT.get(own, own)
+        canonical = own if own in names else _SPELT.get(own, own)
         if canonical not in (*names, "antialias") and canonical not in _IGNORED:
             raise SpecError(own, f"{name} on line {line} has no such argument", f"use {', '.join(names) or 'none'}")
         if canonical in given:

@@ -45,12 +45,25 @@ _TORCH_KEYWORDS = frozenset(
         "return_indices",
         "count_include_pad",
         "dim",
+        "keepdim",
+        "output_size",
         "approximate",
         "recompute_scale_factor",
     ]
 )
 _MLX_KEYWORDS = frozenset(
-    ["input_dims", "output_dims", "dims", "start_axis", "end_axis", "axis", "axes", "pytorch_compatible", "approx"]
+    [
+        "input_dims",
+        "output_dims",
+        "dims",
+        "start_axis",
+        "end_axis",
+        "axis",
+        "axes",
+        "keepdims",
+        "pytorch_compatible",
+        "approx",
+    ]
 )
 _TORCH_METHODS = frozenset(["view", "permute", "unsqueeze", "size", "cuda", "contiguous", "backward", "zero_grad"])
 # Functions that MLX keeps beside its layers, where PyTorch has them in torch.nn.functional.

@@ -229,6 +229,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             _signature("AvgPool3d", **_POOL),
             _signature("AvgPool3d", **_POOL, ceil_mode=False, count_include_pad=True, divisor_override=None),
         ),
+        # To as many voxels as it is told, whatever the input has; None along an axis leaves it as it is.
+        "AdaptiveAvgPool3d": Kind("pooling", None, _signature("AdaptiveAvgPool3d", output_size=REQUIRED)),
+        "AdaptiveMaxPool3d": Kind(
+            "pooling", None, _signature("AdaptiveMaxPool3d", output_size=REQUIRED, return_indices=False)
+        ),
         # As written, BatchNorm1d and BatchNorm2d too: `Layer.call` tells.
         "BatchNorm": Kind(
             "norm", _signature("BatchNorm", **_FEATURES), _signature("BatchNorm3d", **_FEATURES, **_PLACE, bias=True)
@@ -309,6 +314,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "Transpose": Kind("shape", None, None),
         # x[None], mx.expand_dims, x.unsqueeze: one new axis at ``axis``.
         "ExpandDims": Kind("shape", None, None),
+        # x.mean, mx.mean, torch.mean; mx.max, torch.amax: over the axes ``axis``, which ``keepdims`` leaves at 1.
+        "Mean": Kind("shape", None, None),
+        "Max": Kind("shape", None, None),
         "Identity": Kind("activation", _signature("Identity"), _signature("Identity")),
         "ReLU": _activation("ReLU", {}, _inplace()),
         "ReLU6": _activation("ReLU6", {}, _inplace()),

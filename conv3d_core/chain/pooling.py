@@ -1,13 +1,18 @@
-"""MaxPool3d and AvgPool3d: the sizes of both frameworks, which differ in padding and at the end of an axis."""
+"""MaxPool3d and AvgPool3d: the sizes of both frameworks, which differ in padding and at the end of an axis.
+
+And what pools whole axes: PyTorch's AdaptiveAvgPool3d and AdaptiveMaxPool3d, and a mean or maximum over axes.
+"""
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from conv3d_core.axis import AXES, AXIS_NAMES, Axis
 from conv3d_core.chain.given import Effect, Given
-from conv3d_core.chain.reach import Taps
-from conv3d_core.errors import ShapeError, shown
+from conv3d_core.chain.reach import Averaged, Taps
+from conv3d_core.errors import ShapeError, SpecError, shown
 from conv3d_core.shapes import input_bytes
-from conv3d_core.spec import Triple, does_not_fit
+from conv3d_core.spec import Triple, does_not_fit, integer_of, triple_of
 
 
 def pool3d(given: Given) -> Effect:
@@ -46,6 +51,66 @@ def pool3d(given: Given) -> Effect:
     return Effect(shape, volume.letters, scratch_bytes=scratch, readings=readings)
 
 
+def adaptive3d(given: Given) -> Effect:
+    """The effect of an AdaptiveAvgPool3d or AdaptiveMaxPool3d: ``output_size`` voxels, of windows that may overlap.
+
+    Output o of O reads the I voxels from ``floor(o*I/O)`` to before ``ceil((o+1)*I/O)``; of 1 it reads all.
+
+    Raises:
+        Conv3dError: it is none, or the array does not fit it; or MLX has no such layer.
+    """
+    kind = given.layer.kind
+    if given.framework == "mlx":
+        most = kind == "AdaptiveMaxPool3d"
+        whole = f"mx.{'max' if most else 'mean'}(x, axis=(1, 2, 3), keepdims=True)"
+        part = "a MaxPool3d" if most else "an AvgPool3d"
+        raise SpecError("layer", f"MLX has no {kind}", f"use {whole}, or {part} of the right kernel_size")
+    if kind == "AdaptiveMaxPool3d":
+        _check_indices(given)
+    volume = given.volume()
+    wanted = given.value("output_size")
+    sizes = [given.shape[position] for position in volume.space]
+    if isinstance(wanted, list | tuple) and len(wanted) == len(sizes):
+        wanted = [size if number is None else number for number, size in zip(wanted, sizes, strict=True)]
+    outputs = dict(zip(volume.space, triple_of("output_size", wanted, 1), strict=True))
+    shape = given.replaced(outputs)
+    given.check_elements("output", "output_size", shape)
+    readings = {place: Averaged(Fraction(given.shape[place], number)) for place, number in outputs.items()}
+    return Effect(shape, volume.letters, readings=readings)
+
+
+def over_axes(given: Given) -> Effect:
+    """The effect of a mean or a maximum over axes, which are then gone, or of size 1 with ``keepdims``.
+
+    Raises:
+        SpecError: there are no such axes, or no other.
+    """
+    axis = given.layer.arguments.get("axis")
+    some = axis if isinstance(axis, list | tuple) else [axis]
+    if axis is None or not some:
+        given.refuse("axis", f"{shown(axis)} is not some axes", "name those over which it goes, such as (1, 2, 3)")
+    keeps = given.layer.arguments.get("keepdims", False)
+    if not isinstance(keeps, bool):
+        given.refuse("keepdims", f"{shown(keeps)} is not Python's True or False", "use True or False")
+    count = len(given.shape)
+    numbers = [integer_of("axis", number, -count) for number in some]
+    for number in numbers:
+        if number >= count:
+            remedy = f"use {-count} to {count - 1}"
+            given.refuse("axis", f"axis {number} of {given.shape} is not there", remedy)
+    places = {number % count for number in numbers}
+    if len(places) < len(numbers):
+        given.refuse("axis", f"{shown(axis)} names an axis of {given.shape} twice", "name each once")
+    if keeps:
+        readings = {place: Averaged(Fraction(given.shape[place])) for place in places}
+        return Effect(given.replaced(dict.fromkeys(places, 1)), given.letters, readings=readings)
+    left = [place for place in range(count) if place not in places]
+    if not left:
+        problem = f"{shown(axis)} leaves no axis of {given.shape} for a layer behind"
+        given.refuse("axis", problem, "name fewer, or keepdims=True")
+    return Effect(tuple(given.shape[place] for place in left), "".join(given.letters[place] for place in left))
+
+
 def _outputs(letter: str, axis: Axis, size: int, ceil: bool) -> int:
     """How many windows begin, and with ``ceil`` also one more that ends beyond the padded input.
 
@@ -77,10 +142,14 @@ def _larger_than_input(letter: str, axis: Axis, size: int) -> ShapeError:
 def _check_torch(given: Given, most: bool) -> None:
     """What has no say in the sizes."""
     if most:
-        # Where they are given, the reader of the text follows the pooled array alone: ``x, indices = pool(x)``.
-        given.flag("return_indices")
+        _check_indices(given)
         return
     given.flag("count_include_pad")
     divisor = given.value("divisor_override")
     if divisor is not None and (isinstance(divisor, bool) or not isinstance(divisor, int) or not divisor):
         given.refuse("divisor_override", f"{shown(divisor)} is no divisor", "use an integer other than 0, or None")
+
+
+def _check_indices(given: Given) -> None:
+    # Where they are given, the reader of the text follows the pooled array alone: ``x, indices = pool(x)``.
+    given.flag("return_indices")

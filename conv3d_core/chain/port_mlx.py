@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from conv3d_core.chain.layer import Layer
+from conv3d_core.chain.spelling import over_axes
 from conv3d_core.chain.walk import ALIKE, Walk
 from conv3d_core.errors import shown
 from conv3d_core.spec import Triple
@@ -142,6 +143,20 @@ def _average_pool(walk: Walk, layer: Layer) -> None:
     walk.module(walk.written(**walk.given("kernel_size", "stride"), **({} if ceil else walk.given("padding"))), total)
 
 
+def _adaptive_pool(walk: Walk, layer: Layer) -> None:
+    walk.volume()
+    value = walk.value("output_size")
+    sizes = value if isinstance(value, tuple) else (value,) * 3
+    if value is None or len(sizes) != 3 or any(type(size) is not int or size < 1 for size in sizes if size is not None):
+        remedy = "use one integer >= 1, or three (D, H, W) with None for as it is"
+        raise walk.error("output_size", f"has {shown(value)}", remedy, value)
+    most = layer.kind == "AdaptiveMaxPool3d"
+    if sizes == (1, 1, 1):
+        walk.add(over_axes("Max" if most else "Mean", "mlx", (1, 2, 3), True))
+    else:
+        walk.add(f"{walk.need('adaptive_pool')}(x, {sizes}, {'mx.max' if most else 'mx.mean'})")
+
+
 def _batch_norm(walk: Walk, layer: Layer) -> None:
     walk.channels()
     if walk.value("momentum") is None:
@@ -250,6 +265,8 @@ _WRITERS: Mapping[str, Callable[[Walk, Layer], None]] = {
     "ConvTranspose3d": _transposed,
     "MaxPool3d": _max_pool,
     "AvgPool3d": _average_pool,
+    "AdaptiveAvgPool3d": _adaptive_pool,
+    "AdaptiveMaxPool3d": _adaptive_pool,
     "BatchNorm": _batch_norm,
     "LayerNorm": _layer_norm,
     "GroupNorm": _group_norm,

@@ -61,6 +61,11 @@ def _pool(walk: Walk, layer: Layer) -> None:
     walk.call(**{name: value for name, value in layer.arguments.items() if name != "padding"})
 
 
+def _adaptive_pool(walk: Walk, layer: Layer) -> None:
+    walk.volume()
+    walk.call(**walk.given("output_size"))
+
+
 def _batch_or_instance_norm(walk: Walk, layer: Layer) -> None:
     walk.channels()
     stem = layer_call(layer, "torch")
@@ -136,6 +141,8 @@ _WRITERS: Mapping[str, Callable[[Walk, Layer], None]] = {
     "ConvTranspose3d": _conv,
     "MaxPool3d": _pool,
     "AvgPool3d": _pool,
+    "AdaptiveAvgPool3d": _adaptive_pool,
+    "AdaptiveMaxPool3d": _adaptive_pool,
     "BatchNorm": _batch_or_instance_norm,
     "InstanceNorm": _batch_or_instance_norm,
     "LayerNorm": _layer_norm,

@@ -293,6 +293,9 @@ def _with_axes(layers: list[Layer], shape: tuple[int, ...] | None) -> list[Layer
             first, last = layer.arguments.get("start_dim", 1), layer.arguments.get("end_dim", -1)
             if isinstance(first, int) and isinstance(last, int):
                 rank -= max(0, (last % rank if rank else 0) - (first % rank if rank else 0))
+        elif layer.kind in ("Mean", "Max") and not layer.arguments.get("keepdims"):
+            axis = layer.arguments.get("axis")
+            rank -= len(axis) if isinstance(axis, tuple) else 1
         found.append(layer)
     return found
 

@@ -31,7 +31,7 @@ def layer_call(layer: Layer, framework: Framework, name: str | None = None) -> s
     """
     own, other = KINDS[layer.kind].signatures(framework)
     if own is None:
-        return _expression(layer, framework)
+        return _expression(layer, framework) or f"{layer_call(layer, 'torch')}(x)"
     arguments = {key: short(value) for key, value in layer.arguments.items()}
     parts = []
     positional = True
@@ -48,6 +48,19 @@ def layer_call(layer: Layer, framework: Framework, name: str | None = None) -> s
     foreign = other.defaults if other else {}
     parts += [f"{key}={value!r}" for key, value in arguments.items() if repr(value) != repr(foreign.get(key, REQUIRED))]
     return f"{name or 'nn.' + _class(layer, own)}({', '.join(parts)})"
+
+
+def over_axes(kind: str, framework: Framework, axis: object, keepdims: object) -> str:
+    """A Mean or a Max of ``x`` over some axes.
+
+    >>> over_axes("Max", "torch", (2, 3, 4), True)
+    'x.amax(dim=(2, 3, 4), keepdim=True)'
+    """
+    torch = framework == "torch"
+    ending = "" if keepdims is False else f", {'keepdim' if torch else 'keepdims'}={keepdims!r}"
+    if torch:
+        return f"x.{'mean' if kind == 'Mean' else 'amax'}(dim={axis!r}{ending})"
+    return f"mx.{'mean' if kind == 'Mean' else 'max'}(x, axis={axis!r}{ending})"
 
 
 def sequential(calls: Sequence[str]) -> str:
@@ -93,8 +106,10 @@ def _is_plain(layer: Layer, key: str) -> bool:
 
 
 def _expression(layer: Layer, framework: Framework) -> str:
-    """What stands for a layer without a class of its own, on ``x``."""
+    """What stands for a layer without a class of its own, on ``x``; empty where nothing does."""
     arguments = layer.arguments
+    if layer.kind in ("Mean", "Max"):
+        return over_axes(layer.kind, framework, arguments.get("axis"), arguments.get("keepdims", False))
     if layer.kind == "Transpose":
         axes = arguments.get("axes")
         if framework == "torch":
@@ -104,5 +119,7 @@ def _expression(layer: Layer, framework: Framework) -> str:
     if layer.kind == "ExpandDims":
         axis = arguments.get("axis", 0)
         return f"x.unsqueeze({axis!r})" if framework == "torch" else f"mx.expand_dims(x, {axis!r})"
+    if layer.kind != "Flatten":
+        return ""
     start, end = arguments.get("start_dim", 1), arguments.get("end_dim", -1)
     return f"mx.flatten(x, start_axis={start!r}{'' if end == -1 else f', end_axis={end!r}'})"

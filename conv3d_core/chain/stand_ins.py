@@ -75,6 +75,17 @@ def average_of_inside(x, pool, widths, counted):
     rest = [(low - pad, high - pad) for (low, high), pad in zip(widths[1:4], counted)]
     ones = mx.pad(ones, [(0, 0), *rest, (0, 0)])
     return pool(mx.pad(x, widths)) / pool(ones)''',
+        "adaptive_pool": '''\
+def adaptive_pool(x, output_size, reduce):
+    """PyTorch's AdaptiveAvgPool3d and AdaptiveMaxPool3d, one axis after the other: parts as equal as can be."""
+    for axis, parts in enumerate(output_size, start=1):
+        size = x.shape[axis]
+        if parts is None or parts == size:
+            continue
+        ends = [(part * size // parts, -(-(part + 1) * size // parts)) for part in range(parts)]
+        found = [reduce(mx.take(x, mx.arange(*end), axis=axis), axis=axis, keepdims=True) for end in ends]
+        x = mx.concatenate(found, axis=axis)
+    return x''',
         "dilated_max_pool": '''\
 def dilated_max_pool(x, kernel_size, stride, padding, dilation):
     """The largest of a window with gaps, one axis after the other: PyTorch's MaxPool3d(dilation=)."""

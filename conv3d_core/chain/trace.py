@@ -25,6 +25,10 @@ _BY_KIND: Mapping[str, Rule] = {
     "ConvTranspose3d": convolutions.conv_transpose3d,
     "MaxPool3d": pooling.pool3d,
     "AvgPool3d": pooling.pool3d,
+    "AdaptiveAvgPool3d": pooling.adaptive3d,
+    "AdaptiveMaxPool3d": pooling.adaptive3d,
+    "Mean": pooling.over_axes,
+    "Max": pooling.over_axes,
     "BatchNorm": norms.batch_norm,
     "LayerNorm": norms.layer_norm,
     "GroupNorm": norms.group_norm,
@@ -48,7 +52,13 @@ MAX_AXES = 8
 # Those that do not ask what the axes are.
 _ASK_NOTHING = ("activation", "dropout")
 # The arguments of what is no class of both frameworks.
-_WORDS = {"Flatten": ("start_dim", "end_dim"), "Transpose": ("axes",), "ExpandDims": ("axis",)}
+_WORDS = {
+    "Flatten": ("start_dim", "end_dim"),
+    "Transpose": ("axes",),
+    "ExpandDims": ("axis",),
+    "Mean": ("axis", "keepdims"),
+    "Max": ("axis", "keepdims"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +227,9 @@ def _input_shape(case: Case) -> Sizes:
 def _check_names(layer: Layer, framework: Framework) -> None:
     if layer.kind == "Identity":
         return
-    signature = getattr(KINDS[layer.kind], framework)
-    known = _WORDS.get(layer.kind) or [signature.name(own) for own in signature.parameters]
+    own, other = KINDS[layer.kind].signatures(framework)
+    signature = own or other
+    known = _WORDS.get(layer.kind) or (signature.defaults if signature else ())
     for name in layer.arguments:
         if name not in known:
             raise SpecError(name, f"{layer.kind} has no such argument", "leave it out")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from conv3d_core.chain.layer import KINDS, REQUIRED, Chain, Framework, Layer
-from conv3d_core.chain.spelling import attribute_names, layer_call
+from conv3d_core.chain.spelling import attribute_names, layer_call, over_axes
 from conv3d_core.errors import SpecError, shown
 from conv3d_core.spec import Triple
 
@@ -352,6 +352,27 @@ def _flatten(walk: Walk, arguments: Mapping[str, object]) -> None:
         walk.module(f"nn.Flatten({'' if (start, last) == (1, -1) else f'start_dim={start}, end_dim={last}'})")
 
 
+def reduction(walk: Walk, layer: Layer) -> None:
+    """A Mean or a Max over axes, in either framework.
+
+    Raises:
+        SpecError: it names axes that there are not, or one twice.
+    """
+    axis = layer.arguments.get("axis")
+    some = range(walk.rank - walk.batched) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
+    own = {walk.axis(number, "axis") for number in some}
+    if len(own) < len(some) or not own:
+        raise walk.error("axis", f"has {shown(axis)}", "name some axes, each once", axis)
+    places = tuple(sorted(walk.order.index(number) for number in own))
+    keeps = bool(layer.arguments.get("keepdims", False))
+    walk.add(over_axes(layer.kind, walk.target, places if len(places) > 1 else places[0], keeps))
+    if not keeps:
+        left = [number for number in range(walk.rank) if number not in own]
+        walk.order = tuple(left.index(number) for number in walk.order if number in left)
+        walk.rank = len(left)
+        walk.literal = True
+
+
 def softmax(walk: Walk, layer: Layer) -> None:
     """Softmax and LogSoftmax along whichever axis, in either framework.
 
@@ -380,6 +401,8 @@ ALIKE: Mapping[str, Callable[[Walk, Layer], None]] = {
     "Flatten": shape,
     "Transpose": shape,
     "ExpandDims": shape,
+    "Mean": reduction,
+    "Max": reduction,
 }
 
 

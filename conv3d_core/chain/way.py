@@ -19,6 +19,9 @@ _JOINS = "it joins the data with what came from elsewhere, and its shape depends
 _SIZES = frozenset(
     ["shape", "size", "ndim", "dim", "dtype", "device", "numel", "item", "tolist", "nelement", "nbytes", "itemsize"]
 )
+_OVER_AXES = ("mean", "max", "amax")
+# Of what a whole axis became, each number is combined with all that there were.
+_BROADCAST = ("Mean", "Max", "AdaptiveAvgPool3d", "AdaptiveMaxPool3d")
 _COMBINE = frozenset(["add", "subtract", "sub", "multiply", "mul", "divide", "div", "minimum", "where"])
 
 
@@ -52,8 +55,9 @@ class Way:
         return after
 
     def join(self, found: Sequence[Data], node: ast.expr | ast.stmt) -> Data:
-        """Two ways that meet: the longer one goes on."""
-        return self.note(max(found, key=lambda data: data.depth), node, _JOINS)
+        """Two ways that meet: the longer one goes on, unless it has just lost its axes (``x - x.mean(...)``)."""
+        whole = [data for data in found if not (data.layer and data.layer.kind in _BROADCAST)]
+        return self.note(max(whole or found, key=lambda data: data.depth), node, _JOINS)
 
     def make(
         self, kind: str, node: ast.Call, name: str, values: Sequence[object], keywords: Mapping[str, object]
@@ -108,6 +112,8 @@ class Way:
             is_here: the node is the call itself, and an edit can be made there.
         """
         name = name if name in calls.FUNCTIONS else name.removesuffix("_")
+        if name in _OVER_AXES and not self._goes_over_axes(name, values, keywords):
+            return None
         if name in calls.FUNCTIONS:
             kind, bound = calls.function(
                 name,
@@ -129,6 +135,13 @@ class Way:
         if name in _COMBINE:
             return self.combine(data, [*values, *keywords.values()], node)
         return self._reshaping(name, data, list(values), dict(keywords), node, call)
+
+    def _goes_over_axes(self, name: str, values: Sequence[object], keywords: Mapping[str, object]) -> bool:
+        """Whether a mean is one over known axes: over all of them it is a loss, or a number to print."""
+        if name == "max" and self.framework == "torch":  # gives two arrays
+            return False
+        axis = [keywords.get("axis", keywords.get("dim")), *values][-1 if values else 0]
+        return literal(axis) is not None and not isinstance(literal(axis), Unreadable)
 
     def combine(self, data: Data, others: Sequence[object], node: ast.expr | ast.stmt) -> Data:
         """The data and something else, element by element."""

@@ -110,9 +110,12 @@ def _made(kind: str, arguments: Mapping[str, Any]) -> Any:
         return lambda x: mx.transpose(x, arguments.get("axes"))
     if kind == "ExpandDims":
         return lambda x: mx.expand_dims(x, arguments["axis"])
+    if kind in ("Mean", "Max"):
+        reduce = mx.mean if kind == "Mean" else mx.max
+        return lambda x: reduce(x, **arguments)
     signature = KINDS[kind].mlx
-    assert signature  # the others are those above
-    return getattr(nn, signature.call)(**arguments)
+    # Of PyTorch's own MLX says that it has none.
+    return getattr(nn, signature.call if signature else kind)(**arguments)
 
 
 def _checked_arguments(layer: Layer) -> dict[str, object]:

@@ -20,6 +20,7 @@ from conv3d_core.spec import ConvSpec, Shape
 # What leaves D, H and W alone, and what ends them.
 _KEEPING = ("norm", "activation", "dropout")
 _ENDING = ("shape", "linear")
+_OF_FIXED_SIZE = ("AdaptiveAvgPool3d", "AdaptiveMaxPool3d")
 # What reads the channels of the layers before it.
 _COUNTING = ("convolution", "norm", "linear", "shape")
 LARGEST_SCALE = 10**6
@@ -86,7 +87,7 @@ def field_in_case(case: Case, index: int, wanted: int | tuple[int, int, int]) ->
     reading: list[ConvSpec] = []
     place = None
     for number, other in enumerate(case.chain.layers):
-        if other.family in _ENDING:
+        if _ends(other):
             break
         place = len(reading) if number == index else place
         if other.family not in _KEEPING:
@@ -98,7 +99,11 @@ def field_in_case(case: Case, index: int, wanted: int | tuple[int, int, int]) ->
                 )
             reading.append(_window(other, case.chain.framework))
     if place is None:
-        raise SpecError("layer", f"layer {index + 1} reads no volume", "choose a Conv3d before it is flattened")
+        raise SpecError(
+            "layer",
+            f"layer {index + 1} reads no volume",
+            "choose a Conv3d before it is flattened or pooled to a fixed size",
+        )
     batch, d, h, w, _ = to_ndhwc(case.input_shape, case.chain.framework)
     found = []
     for solution in settings_for_field(reading, place, wanted, (batch, d, h, w, 1)):
@@ -129,7 +134,7 @@ def even_sizes_in_case(case: Case, count: int = 5) -> tuple[EvenSizes, EvenSizes
     sizes = to_ndhwc(case.input_shape, framework)[1:4]
     steps: list[tuple[Step, Step, Step]] = []
     for number, layer in enumerate(case.chain.layers, start=1):
-        if layer.family in _ENDING:
+        if _ends(layer):
             break
         if layer.family not in _KEEPING:
             steps.append(_steps(layer, number, framework))
@@ -188,6 +193,11 @@ def _spec(layer: Layer) -> ConvSpec:
     if layer.kind != "Conv3d":
         return layer.spec()  # which says so
     return ConvSpec.from_arguments(_without(layer.arguments, "groups", "padding_mode"))
+
+
+def _ends(layer: Layer) -> bool:
+    """Whether the sizes behind it are not those of volumes, or the same whatever comes to it."""
+    return layer.family in _ENDING or layer.kind in _OF_FIXED_SIZE
 
 
 def _window(layer: Layer, framework: Framework) -> ConvSpec:

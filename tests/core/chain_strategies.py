@@ -95,6 +95,24 @@ def _pooling(draw: st.DrawFn, kind: str, shape: Sizes, framework: Framework) -> 
 
 
 @st.composite
+def _adaptive(draw: st.DrawFn, kind: str, shape: Sizes, framework: Framework) -> Arguments:
+    number = _sometimes(st.integers(1, 9), st.sampled_from([0, -1, 2.0, True, None]))
+    along = number | st.none()
+    wrong = st.lists(number, max_size=4)
+    size = number | st.tuples(along, along, along) | _sometimes(st.just([1, 1, 1]), wrong)
+    return {"output_size": draw(size)}
+
+
+@st.composite
+def _over_axes(draw: st.DrawFn, kind: str, shape: Sizes, framework: Framework) -> Arguments:
+    axis = st.integers(-len(shape), len(shape) - 1)
+    some = st.lists(axis, min_size=1, max_size=3, unique_by=lambda axis: axis % len(shape))
+    wrong = st.sampled_from([7, -7, (), (1, 1), (0, -len(shape)), 1.0, "1"])
+    axes = draw(_sometimes(axis | some | some.map(tuple), wrong))
+    return _given(draw, {"axis": axes}, keepdims=_sometimes(st.booleans(), st.sampled_from([1, None])))
+
+
+@st.composite
 def _norm(draw: st.DrawFn, kind: str, shape: Sizes, framework: Framework) -> Arguments:
     channels = _channels(draw, shape, framework)
     optional: Arguments = {"eps": st.sampled_from([1e-5, 1e-3, 0.0]), "affine": st.booleans()}
@@ -185,6 +203,10 @@ _ARGUMENTS: dict[str, Any] = {
     "ConvTranspose3d": _convolution,
     "MaxPool3d": _pooling,
     "AvgPool3d": _pooling,
+    "AdaptiveAvgPool3d": _adaptive,
+    "AdaptiveMaxPool3d": _adaptive,
+    "Mean": _over_axes,
+    "Max": _over_axes,
     "BatchNorm": _norm,
     "LayerNorm": _norm,
     "GroupNorm": _norm,

@@ -31,6 +31,11 @@ IN_PLACE = [
      "torch.nn.Linear(4, out_features=3)"),
     ("y = F.max_pool3d(x, 2)", 0, {"kernel_size": 3, "padding": 1}, "y = F.max_pool3d(x, 3, padding=1)"),
     ("y = x.flatten(1)", 0, {"start_dim": 2}, "y = x.flatten(2)"),
+    ("y = mx.mean(x, axis=(1, 2))", 0, {"axis": (1, 2, 3), "keepdims": True},
+     "y = mx.mean(x, axis=(1, 2, 3), keepdims=True)"),
+    ("y = x.permute(0, 1, 2, 3, 4).mean(dim=(1, 2))", 1, {"axis": (2, 3, 4), "keepdims": True},
+     "y = x.permute(0, 1, 2, 3, 4).mean(dim=(2, 3, 4), keepdim=True)"),
+    ("y = F.adaptive_avg_pool3d(x, 1)", 0, {"output_size": (1, 2, 2)}, "y = F.adaptive_avg_pool3d(x, (1, 2, 2))"),
     ("y = mx.flatten(x, start_axis=1)", 0, {"start_dim": 2}, "y = mx.flatten(x, start_axis=2)"),
     ("Sequential(\n  (layers.0): Conv3d(1, 8, kernel_size=(3, 3, 3), stride=(1, 1, 1), padding=(0, 0, 0), dilation=1)\n"
      ")",

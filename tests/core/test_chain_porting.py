@@ -57,6 +57,15 @@ TORCH = [
     ("AvgPool3d(3, stride=2, padding=(0, 1, 1), ceil_mode=True, count_include_pad=False)", (1, 2, 6, 7, 8)),
     ("AvgPool3d(2, divisor_override=3)", (1, 2, 5, 6, 7)),
     ("AvgPool3d(3, 2, 1, divisor_override=5, ceil_mode=True)", (1, 2, 6, 7, 8)),
+    ("AdaptiveAvgPool3d(1)", (2, 3, 4, 5, 6)),
+    ("AdaptiveAvgPool3d((1, 1, 1))", (3, 4, 5, 6)),
+    ("AdaptiveAvgPool3d((2, 3, 4))", (2, 3, 4, 5, 6)),
+    ("AdaptiveAvgPool3d((None, 7, 1))", (2, 3, 4, 5, 6)),
+    ("AdaptiveMaxPool3d(1)", (2, 3, 4, 5, 6)),
+    ("AdaptiveMaxPool3d((3, None, 4)), nn.Conv3d(3, 2, 1)", (2, 3, 4, 5, 6)),
+    ("AdaptiveMaxPool3d([2, 2, 2])", (3, 4, 5, 6)),
+    ("Conv3d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 2)", (2, 1, 4, 5, 6)),
+    ("Conv3d(1, 4, 3), nn.AdaptiveAvgPool3d((1, 2, 2)), nn.Flatten(), nn.Linear(16, 2)", (2, 1, 4, 5, 6)),
     ("BatchNorm3d(3)", (2, 3, 4, 5, 6)),
     ("BatchNorm3d(3, eps=0.1, momentum=0.3, affine=False)", (2, 3, 4, 5, 6)),
     ("BatchNorm3d(3, track_running_stats=False)", (2, 3, 4, 5, 6)),
@@ -198,6 +207,66 @@ class Net(nn.Module):
     def __call__(self, x):
         return mx.softmax(self.conv(x).transpose(0, 4, 1, 2, 3), axis=1)
 ''', (2, 5, 6, 7, 2)),
+    "torch, a mean over the volume": ('''
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv3d(1, 4, 3)
+        self.fc = nn.Linear(4, 2)
+    def forward(self, x):
+        return self.fc(self.conv(x).mean(dim=(2, 3, 4)))
+''', (2, 1, 5, 6, 7)),
+    "torch, a mean over the volume, without a batch": ('''
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv3d(1, 4, 3)
+        self.fc = nn.Linear(4, 2)
+    def forward(self, x):
+        return self.fc(self.conv(x).mean((1, 2, -1)))
+''', (1, 5, 6, 7)),
+    "torch, axes kept and taken away": ('''
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv3d(1, 4, 3)
+        self.conv2 = nn.Conv3d(4, 3, (2, 1, 1))
+        self.norm = nn.BatchNorm2d(3)
+        self.fc = nn.Linear(3, 2)
+    def forward(self, x):
+        x = self.conv2(torch.mean(self.conv(x), dim=(3, 4), keepdim=True))
+        x = self.norm(x.amax(2))
+        return self.fc(x.mean(-1).mean(-1))
+''', (2, 1, 5, 6, 7)),
+    "torch, the largest channel": ('''
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv3d(1, 4, 3)
+    def forward(self, x):
+        return torch.amax(self.conv(x), dim=1)
+''', (2, 1, 5, 6, 7)),
+    "mlx, a mean over the volume": ('''
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv3d(1, 4, 3)
+        self.fc = nn.Linear(4, 2)
+    def __call__(self, x):
+        x = nn.relu(self.conv(x))
+        return self.fc(mx.mean(x, axis=(1, 2, 3)))
+''', (2, 5, 6, 7, 1)),
+    "mlx, axes kept and taken away": ('''
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv3d(1, 4, 3)
+        self.conv2 = nn.Conv3d(4, 3, (2, 1, 1))
+        self.norm = nn.BatchNorm(3)
+    def __call__(self, x):
+        x = self.conv2(self.conv(x).mean([2, 3], keepdims=True))
+        return self.norm(x.max(axis=1)).mean(-1)
+''', (2, 5, 6, 7, 1)),
     "mlx, a channel axis put behind": ('''
 class Net(nn.Module):
     def __init__(self):
@@ -384,6 +453,8 @@ REFUSED = [
     ("mlx", "Conv3d(4, 8, 3)", 3, "input: layer 1, nn.Conv3d, gets an array of 3 axes"),
     ("mlx", "Softmax(dim=7)", 5, "dim: layer 1, nn.Softmax, has 7, of 5 axes; use -5 to 4."),
     ("mlx", "Flatten(3, 1)", 5, "end_dim: layer 1, nn.Flatten, ends at 1, before 3"),
+    ("mlx", "AdaptiveAvgPool3d((2, 2))", 5, "output_size: layer 1, nn.AdaptiveAvgPool3d, has (2, 2)"),
+    ("mlx", "AdaptiveMaxPool3d(0)", 5, "output_size: layer 1, nn.AdaptiveMaxPool3d, has 0"),
     ("mlx", "LayerNorm((4, 'x'))", 5, "dims: layer 1, nn.LayerNorm, has (4, 'x')"),
     ("mlx", "Softplus(beta='x')", 5, "beta: layer 1, nn.Softplus, has 'x'"),
     ("torch", "Conv3d(4, 8, 3)", 4, "input: layer 1, nn.Conv3d, gets an array of 4 axes"),
@@ -407,6 +478,7 @@ def test_what_the_other_cannot_do_is_said_by_layer_and_argument(
     assert caught.value.field == words.partition(":")[0]
 
 
+AXES = {"axis", "keepdims"}
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 9), st.floats(), st.sampled_from(["same", "x", "zeros"]),
     st.lists(st.integers(-1, 4), max_size=4).map(tuple), st.lists(st.integers(-1, 4), max_size=3),
@@ -423,7 +495,7 @@ def test_any_values_give_a_program_or_an_explained_refusal(
         kind = data.draw(st.sampled_from(list(KINDS)))
         signatures = [signature for signature in (KINDS[kind].mlx, KINDS[kind].torch) if signature]
         names = {signature.name(own) for signature in signatures for own in signature.parameters} - {"device", "dtype"}
-        names |= {"Transpose": {"axes"}, "ExpandDims": {"axis"}}.get(kind, set())
+        names |= {"Transpose": {"axes"}, "ExpandDims": {"axis"}, "Mean": AXES, "Max": AXES}.get(kind, set())
         layers.append(Layer(kind, data.draw(st.fixed_dictionaries({}, optional=dict.fromkeys(sorted(names), VALUES)))))
     given = Case(Chain(tuple(layers), framework), (4,) * rank)
     for write in (to_mlx, to_torch):

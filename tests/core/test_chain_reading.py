@@ -151,6 +151,60 @@ def test_what_is_no_short_text(text: Any) -> None:
         read_chain(text)
 
 
+# --- pooling over whole axes ------------------------------------------------------------------------------------------
+
+OVER_AXES = [
+    ("mx.mean(x, axis=(1, 2, 3))", "Mean", {"axis": (1, 2, 3)}),
+    ("mx.mean(x, (1, 2, 3), keepdims=True)", "Mean", {"axis": (1, 2, 3), "keepdims": True}),
+    ("x.mean(axis=[1, 2, 3])", "Mean", {"axis": (1, 2, 3)}),
+    ("x.mean(axis=-2)", "Mean", {"axis": -2}),
+    ("mx.max(x, axis=(1, 2, 3))", "Max", {"axis": (1, 2, 3)}),
+    ("x.max((1, 2, 3), True)", "Max", {"axis": (1, 2, 3), "keepdims": True}),
+    ("x.mean(dim=(2, 3, 4))", "Mean", {"axis": (2, 3, 4)}),
+    ("torch.mean(x, dim=[2, 3, 4])", "Mean", {"axis": (2, 3, 4)}),
+    ("torch.mean(x, (2, 3, 4), keepdim=True)", "Mean", {"axis": (2, 3, 4), "keepdims": True}),
+    ("torch.amax(x, dim=(2, 3, 4))", "Max", {"axis": (2, 3, 4)}),
+    ("x.amax((-3, -2, -1), keepdim=False)", "Max", {"axis": (-3, -2, -1), "keepdims": False}),
+    ("F.adaptive_avg_pool3d(x, 1)", "AdaptiveAvgPool3d", {"output_size": 1}),
+    ("F.adaptive_avg_pool3d(x, output_size=(1, None, 7))", "AdaptiveAvgPool3d", {"output_size": (1, None, 7)}),
+    ("F.adaptive_max_pool3d(x, 2)", "AdaptiveMaxPool3d", {"output_size": 2}),
+    ("nn.AdaptiveAvgPool3d((1, 1, 1))(x)", "AdaptiveAvgPool3d", {"output_size": (1, 1, 1)}),
+    ("nn.AdaptiveMaxPool3d(output_size=2, return_indices=False)(x)", "AdaptiveMaxPool3d",
+     {"output_size": 2, "return_indices": False}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "kind", "arguments"), OVER_AXES, ids=[text for text, *_ in OVER_AXES])
+def test_pooling_over_whole_axes(text: str, kind: str, arguments: dict[str, object]) -> None:
+    chain = read_chain(f"x = nn.Conv3d(1, 8, 3)(x)\ny = {text}")
+    assert [(layer.kind, layer.arguments) for layer in chain.layers[1:]] == [(kind, arguments)]
+    assert chain.uncertain_from is None
+    assert chain.layers[1].span
+    told = ("dim", "torch", "F.", "Adaptive")
+    assert chain.framework == ("torch" if any(word in text for word in told) and "keepdims" not in text else "mlx")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x.mean()", "mx.mean(x)", "x.mean(axis=None)", "x.mean(axis=axes)", "torch.max(x, dim=1)", "x.max(dim=1)"],
+)
+def test_what_leaves_a_number_or_is_not_known_is_no_layer(text: str) -> None:
+    chain = read_chain(f"x = nn.Conv3d(1, 8, 3)(x)\nx = {text}\ny = nn.ReLU()(x)")
+    assert kinds(chain) == ["Conv3d", "ReLU"]
+    assert chain.uncertain_from == 1
+
+
+def test_a_loss_is_not_the_end_of_the_chain() -> None:
+    chain = read_chain("net = nn.Conv3d(1, 8, 3)\nloss = (net(x) - y).mean()\nloss.backward()")
+    assert kinds(chain) == ["Conv3d"]
+    assert chain.uncertain_from is None
+
+
+def test_axes_after_a_mean_are_counted_without_those_that_are_gone() -> None:
+    chain = read_chain("x = nn.Conv3d(1, 8, 3)(x)\nx = x.mean(axis=(1, 2))\ny = mx.swapaxes(x, -1, -2)")
+    assert chain.layers[2].arguments == {"axes": (0, 2, 1)}
+
+
 # --- what is passed over ----------------------------------------------------------------------------------------------
 
 JOINS = "it joins the data with what came from elsewhere, and its shape depends on both"

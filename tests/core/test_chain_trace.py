@@ -206,6 +206,41 @@ class TestAxes:
         assert traced((2, 3), layer("Flatten")).rows[0].letters == "NF"
 
 
+class TestWholeAxes:
+    def test_pooling_to_one_reads_all_voxels(self) -> None:
+        layers = (conv(1, 16, 3), layer("AdaptiveAvgPool3d", output_size=1), conv(16, 4, 1))
+        report = traced((2, 1, 10, 11, 12), *layers, framework="torch")
+        assert shapes_of(report)[1:] == [(2, 16, 1, 1, 1), (2, 4, 1, 1, 1)]
+        pooled = report.rows[1]
+        assert (pooled.letters, pooled.parameters, pooled.macs) == ("NCDHW", 0, 0)
+        assert pooled.reach == ((10, 11, 12), (8, 9, 10))
+        assert pooled.peak_bytes == 4 * (2 * 16 * 8 * 9 * 10 + 2 * 16)
+        assert report.rows[2].reach == ((10, 11, 12), (8, 9, 10))
+
+    def test_parts_of_an_axis_that_does_not_divide_overlap(self) -> None:
+        report = traced((1, 2, 7, 8, 3), layer("AdaptiveMaxPool3d", output_size=(3, None, 6)), framework="torch")
+        assert report.output_shape == (1, 2, 3, 8, 6)
+        # 0-2, 2-4, 4-6; each voxel; each voxel twice.
+        assert [window(report, 0, (d, 0, 0)) for d in range(3)] == [
+            ((first, first + 2), (0, 0), (0, 0)) for first in (0, 2, 4)
+        ]
+        assert report.rows[0].reach == ((3, 1, 1), (Fraction(7, 3), 1, Fraction(1, 2)))
+
+    def test_a_mean_that_keeps_its_axes_reads_all_voxels(self) -> None:
+        report = traced((1, 8, 9, 10, 1), conv(1, 4, 3), layer("Mean", axis=(1, 2, -2), keepdims=True))
+        assert (report.output_shape, report.rows[1].letters) == ((1, 1, 1, 1, 4), "NDHWC")
+        assert report.rows[1].reach == ((8, 9, 10), (6, 7, 8))
+
+    def test_a_mean_takes_axes_away(self) -> None:
+        layers = (conv(1, 4, 3), layer("Mean", axis=(1, 2, 3)), layer("Linear", input_dims=4, output_dims=2))
+        report = traced((2, 8, 9, 10, 1), *layers)
+        assert shapes_of(report)[1:] == [(2, 4), (2, 2)]
+        assert [row.letters for row in report.rows] == ["NDHWC", "NC", "NC"]
+        assert [row.reach is None for row in report.rows] == [False, True, True]
+        depth = traced((2, 1, 8, 9, 10), layer("Max", axis=2), framework="torch")
+        assert (depth.output_shape, depth.rows[0].letters) == ((2, 1, 9, 10), "NCHW")
+
+
 class TestReach:
     @given(st.lists(specs(channels=1), min_size=1, max_size=4))
     def test_of_convolutions_it_is_that_of_the_stack(self, stack: list[ConvSpec]) -> None:
@@ -476,6 +511,63 @@ class TestErrors:
             ),
             pytest.param(
                 "mlx",
+                (1, 4, 4, 4, 1),
+                layer("AdaptiveAvgPool3d", output_size=1),
+                "layer: MLX has no AdaptiveAvgPool3d; use mx.mean(x, axis=(1, 2, 3), keepdims=True), "
+                "or an AvgPool3d of the right kernel_size.",
+                "layer",
+                None,
+            ),
+            pytest.param(
+                "torch",
+                (1, 1, 4, 4, 4),
+                layer("AdaptiveMaxPool3d", output_size=(2, 2)),
+                "output_size: (2, 2) has 2 numbers; use one integer >= 1 or three (D, H, W).",
+                "output_size",
+                None,
+            ),
+            pytest.param(
+                "torch",
+                (1, 1, 4, 4, 4),
+                layer("AdaptiveAvgPool3d", output_size=(1, 0, 1)),
+                "output_size: 0 along H is below 1; use an integer >= 1.",
+                "output_size",
+                "H",
+            ),
+            pytest.param(
+                "mlx",
+                (1, 4, 4, 4, 1),
+                layer("Mean", axis=(1, 2, 5)),
+                "axis: axis 5 of (1, 4, 4, 4, 1) is not there; use -5 to 4.",
+                "axis",
+                None,
+            ),
+            pytest.param(
+                "torch",
+                (1, 1, 4, 4, 4),
+                layer("Max", axis=(2, -3)),
+                "axis: (2, -3) names an axis of (1, 1, 4, 4, 4) twice; name each once.",
+                "axis",
+                None,
+            ),
+            pytest.param(
+                "mlx",
+                (1, 4),
+                layer("Mean", axis=(0, 1)),
+                "axis: (0, 1) leaves no axis of (1, 4) for a layer behind; name fewer, or keepdims=True.",
+                "axis",
+                None,
+            ),
+            pytest.param(
+                "mlx",
+                (1, 4),
+                layer("Mean"),
+                "axis: None is not some axes; name those over which it goes, such as (1, 2, 3).",
+                "axis",
+                None,
+            ),
+            pytest.param(
+                "mlx",
                 (1, 4, 0, 4, 1),
                 layer("ReLU"),
                 "input: size 0 in (1, 4, 0, 4, 1) is not an integer >= 1; use sizes such as (1, 32, 32, 32, 1).",
@@ -554,16 +646,19 @@ garbage = st.recursive(
 )  # fmt: skip
 
 
+WORDS = ["axes", "axis", "keepdims", "start_dim", "end_dim", "output_size"]
+
+
 @given(data=st.data(), framework=st.sampled_from(["mlx", "torch"]), kind=st.sampled_from(sorted(KINDS)))
 def test_any_argument_gives_a_report(data: st.DataObject, framework: Framework, kind: str) -> None:
     made, shape = data.draw(layers_and_shapes(framework, (kind,)))
     signature = getattr(KINDS[kind], framework)
-    names = [signature.name(own) for own in signature.parameters] if signature else ["axes", "axis", "start_dim"]
+    names = [signature.name(own) for own in signature.parameters] if signature else WORDS
     wrong = data.draw(st.dictionaries(st.sampled_from([*names, "groups", "nothing"]), garbage, max_size=3))
     report = traced(shape, replace(made, arguments={**made.arguments, **wrong}), framework=framework)
     if report.error:
         assert re.fullmatch(r"[^:]+: .+; .+\.", str(report.error), re.DOTALL)
-        assert report.error.field in {*wrong, *made.arguments, *names, "input", "start_dim", "end_dim", "axes", "axis"}
+        assert report.error.field in {*wrong, *made.arguments, *names, "input", "layer", *WORDS}
         assert report.error.axis in (None, "D", "H", "W")
 
 

@@ -21,6 +21,8 @@ nn = torch.nn
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Transpose": lambda x, axes: x.permute(axes),
     "ExpandDims": lambda x, axis: x.unsqueeze(axis),
+    "Mean": lambda x, axis, keepdims=False: x.mean(axis, keepdims),
+    "Max": lambda x, axis, keepdims=False: x.amax(axis, keepdims),
 }
 KINDS_BY_FAMILY = [
     tuple(kind for kind in KINDS if KINDS[kind].family in families)
@@ -74,6 +76,15 @@ HOLES: list[tuple[str, Layer, Sizes, Sizes]] = [
     ),
     ("anything as a truth value", Layer("ReLU", {"inplace": "yes"}), (1, 2), (1, 2)),
     ("sizes of 0", Layer("ReLU", {}), (0, 2), (0, 2)),
+    ("sizes of 0", Layer("AdaptiveAvgPool3d", {"output_size": (0, 1, 1)}), (1, 1, 2, 2, 2), (1, 1, 0, 1, 1)),
+    ("a number without axes", Layer("Mean", {"axis": (0, 1)}), (2, 3), ()),
+    ("no axes, which are all", Layer("Max", {"axis": (), "keepdims": True}), (2, 3), (1, 1)),
+    (
+        "truth values as sizes",
+        Layer("AdaptiveMaxPool3d", {"output_size": (1, True, 1)}),
+        (1, 1, 2, 2, 2),
+        (1, 1, 1, 1, 1),
+    ),
 ]
 
 
@@ -132,6 +143,12 @@ def test_same_padding_of_even_kernels_has_one_more_zero_at_the_end(size: int, ke
 def test_the_last_window_of_a_pooling_may_end_beyond_the_input(size: int, kernel: int, stride: int, ceil: bool) -> None:
     arguments = {"kernel_size": (kernel, 1, 1), "stride": (stride, 1, 1), "ceil_mode": ceil}
     check_reading(Layer("AvgPool3d", arguments), size)
+
+
+@settings(max_examples=20)
+@given(size=st.integers(1, 9), outputs=st.integers(1, 12))
+def test_what_pooling_to_a_size_reads(size: int, outputs: int) -> None:
+    check_reading(Layer("AdaptiveAvgPool3d", {"output_size": (outputs, None, 1)}), size)
 
 
 def check_reading(layer: Layer, size: int) -> None:

@@ -59,6 +59,13 @@ CONV = {"in_channels": 1, "out_channels": 8, "kernel_size": 3}
          "mx.flatten(x, start_axis=0, end_axis=2)", "nn.Flatten(start_dim=0, end_dim=2)"),
         (Layer("Transpose", {"axes": (0, 4, 1, 2, 3)}), "mx.transpose(x, (0, 4, 1, 2, 3))", "x.permute(0, 4, 1, 2, 3)"),
         (Layer("ExpandDims", {"axis": 0}), "mx.expand_dims(x, 0)", "x.unsqueeze(0)"),
+        (Layer("Mean", {"axis": (1, 2, 3)}), "mx.mean(x, axis=(1, 2, 3))", "x.mean(dim=(1, 2, 3))"),
+        (Layer("Max", {"axis": -1, "keepdims": True}),
+         "mx.max(x, axis=-1, keepdims=True)", "x.amax(dim=-1, keepdim=True)"),
+        (Layer("AdaptiveAvgPool3d", {"output_size": (1, 1, 1)}),
+         "nn.AdaptiveAvgPool3d(1)(x)", "nn.AdaptiveAvgPool3d(1)"),
+        (Layer("AdaptiveMaxPool3d", {"output_size": (None, 7, 7)}),
+         "nn.AdaptiveMaxPool3d((None, 7, 7))(x)", "nn.AdaptiveMaxPool3d((None, 7, 7))"),
     ],
 )  # fmt: skip
 def test_a_call_is_written_as_each_framework_spells_it(layer: Layer, mlx: str, torch: str) -> None:

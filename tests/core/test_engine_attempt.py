@@ -45,6 +45,8 @@ def real(layer: Layer, x: mx.array) -> Any:
             return mx.transpose(x, arguments["axes"])
         if layer.kind == "ExpandDims":
             return mx.expand_dims(x, arguments["axis"])
+        if layer.kind in ("Mean", "Max"):
+            return (mx.mean if layer.kind == "Mean" else mx.max)(x, **arguments)
         return getattr(nn, layer.kind)(**arguments)(x)
     except (ValueError, RuntimeError, TypeError, LookupError, ArithmeticError) as error:
         return error
@@ -130,6 +132,8 @@ OTHERS = [
     (Layer("Flatten", {"start_dim": 2, "end_dim": 1}), SHAPE),
     (Layer("Transpose", {"axes": (0, 1)}), SHAPE),
     (Layer("ExpandDims", {"axis": 9}), SHAPE),
+    (Layer("Mean", {"axis": (1, 2, 5)}), SHAPE),
+    (Layer("Max", {"axis": (1, 1)}), SHAPE),
 ]
 
 
@@ -183,14 +187,23 @@ def minimal(kind: str) -> Layer:
     """A layer of the kind that takes (1, 4, 4, 4, 1)."""
     if kind == "Transpose":
         return Layer(kind, {"axes": (0, 3, 2, 1, 4)})
-    if kind == "ExpandDims":
+    if kind in ("ExpandDims", "Mean", "Max"):
         return Layer(kind, {"axis": 0})
     signature = KINDS[kind].mlx
     required = [name for name, default in signature.parameters.items() if default == REQUIRED] if signature else []
     return Layer(kind, dict.fromkeys(required, 1) if signature else {"start_dim": 1, "end_dim": -1})
 
 
-@pytest.mark.parametrize("kind", KINDS)
+NOT_MLX = ("AdaptiveAvgPool3d", "AdaptiveMaxPool3d")
+
+
+@pytest.mark.parametrize("kind", NOT_MLX)
+def test_what_mlx_has_not_it_says_itself(engine: Engine, kind: str) -> None:
+    found = engine.attempt([Layer(kind, {"output_size": 1})], SHAPE)
+    assert found == Attempt((), 0, "AttributeError", f"module 'mlx.nn' has no attribute '{kind}'")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in NOT_MLX])
 def test_every_kind_of_layer_can_be_asked_about(engine: Engine, kind: str) -> None:
     shape = (2, 4, 4, 1) if kind == "BatchNorm" else (1, 4, 4, 4, 1)
     found = engine.attempt([minimal(kind)], shape)
@@ -300,7 +313,7 @@ literals = st.recursive(
 @given(st.data(), st.sampled_from(sorted(KINDS)), st.lists(st.integers(0, 9), min_size=1, max_size=6))
 def test_no_arguments_end_the_worker(data: st.DataObject, kind: str, shape: list[int]) -> None:
     signature = KINDS[kind].mlx
-    names = list(signature.parameters) if signature else ["start_dim", "end_dim", "axis", "axes"]
+    names = list(signature.parameters) if signature else ["start_dim", "end_dim", "axis", "axes", "keepdims"]
     chosen = data.draw(st.lists(st.sampled_from(names), unique=True)) if names else []
     layer = Layer(kind, {name: data.draw(literals) for name in chosen})
     engine = _shared()

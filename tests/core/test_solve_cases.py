@@ -200,6 +200,16 @@ def test_what_is_flattened_has_no_further_say() -> None:
     assert even_sizes_in_case(case, count=1)[0].rule == "4n + 1, from 5 on"
 
 
+@pytest.mark.parametrize("pool", ["nn.AdaptiveAvgPool3d(1)", "nn.AdaptiveMaxPool3d((1, 7, 7))"])
+def test_what_is_pooled_to_a_fixed_size_has_no_further_say(pool: str) -> None:
+    text = f"import torch.nn as nn\nnn.Sequential(nn.Conv3d(1, 8, 3, stride=2), {pool}, nn.Conv3d(8, 2, 1))"
+    case = case_of(text, 1, 1, 12, 12, 12)
+    assert even_sizes_in_case(case, count=1)[0].rule == "odd sizes, from 3 on"
+    assert field_in_case(case, 0, 5)
+    with pytest.raises(SpecError, match=r"^layer: layer 3 reads no volume"):
+        field_in_case(case, 2, 5)
+
+
 def test_an_upsampling_to_a_fixed_size_is_refused() -> None:
     case = case_of("import torch.nn as nn\nnn.Sequential(nn.MaxPool3d(2), nn.Upsample(size=8))", 1, 1, 8, 8, 8)
     with pytest.raises(SpecError, match=r"^scale_factor: None of layer 2 is no factor"):

@@ -5,7 +5,9 @@ Where MLX raises nothing and computes nonsense, we raise all the same: `HOLES` h
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -25,6 +27,8 @@ FUNCTIONS: dict[str, Callable[..., mx.array]] = {
     "Flatten": lambda x, start_dim=1, end_dim=-1: mx.flatten(x, start_dim, end_dim),
     "Transpose": lambda x, axes: mx.transpose(x, axes),
     "ExpandDims": lambda x, axis: mx.expand_dims(x, axis),
+    "Mean": mx.mean,
+    "Max": mx.max,
 }
 KINDS_BY_FAMILY = [
     tuple(kind for kind in KINDS if KINDS[kind].family in families)
@@ -124,6 +128,9 @@ HOLES: list[tuple[str, Layer, Sizes, Sizes]] = [
     ("numbers as truth values", Layer("Linear", {"input_dims": 2, "output_dims": 3, "bias": 0}), (1, 2), (1, 3)),
     ("a probability that is none", Layer("Dropout", {"p": float("nan")}), (1, 2), (1, 2)),
     ("sizes of 0", Layer("ReLU", {}), (1, 0), (1, 0)),
+    ("a number without axes", Layer("Mean", {"axis": (0, 1)}), (2, 3), ()),
+    ("a mean over no axes", Layer("Mean", {"axis": ()}), (2, 3), (2, 3)),
+    ("truth values as axes", Layer("Max", {"axis": True}), (2, 3), (2,)),
 ]
 
 
@@ -160,6 +167,8 @@ def is_hole(layer: Layer, shape: Sizes, theirs: Sizes, error: Conv3dError) -> bo
         for number in (value if isinstance(value, list | tuple) else [value])
     ]
     negative = any(number < 0 for number in flat if not isinstance(number, str | None))
+    if layer.kind in ("Mean", "Max") and (theirs == () or layer.arguments["axis"] == ()):
+        return True
     if 0 in theirs or negative or 0 in [layer.arguments.get(name) for name in FEATURES]:
         return True
     one = 1 in [shape[-1], *(layer.arguments.get(name) for name in FEATURES)]
@@ -301,13 +310,20 @@ def test_the_reach_is_the_largest_window_of_all_outputs(layers: tuple[Layer, ...
         ("ConvTranspose3d", {"dilation": 2}, False),
         ("MaxPool3d", {"padding": 1, "stride": 1}, False),
         ("AvgPool3d", {"stride": 1}, False),
+        ("Mean", {"axis": (1, 2, 3)}, False),
+        ("Mean", {"axis": (1, 3), "keepdims": True}, False),
+        ("Mean", {"axis": 4}, False),
+        ("Max", {"axis": (1, 2, 3)}, False),
     ],
 )
 def test_memory_is_what_mlx_takes(name: str, arguments: dict[str, Any], unfolds: bool) -> None:
     channels = {"in_channels": 4, "out_channels": 4} if name.startswith("Conv") else {}
-    layer = Layer(name, channels | {"kernel_size": 3} | arguments)
-    module, x = getattr(nn, name)(**layer.arguments), mx.zeros((1, 12, 12, 12, 4))
+    layer = Layer(name, {} if name in FUNCTIONS else channels | {"kernel_size": 3})
+    layer = replace(layer, arguments={**layer.arguments, **arguments})
+    x = mx.zeros((1, 12, 12, 12, 4))
+    module: Any = nn.Identity() if name in FUNCTIONS else getattr(nn, name)(**layer.arguments)
     mx.eval(x, module.parameters())
+    module = functools.partial(FUNCTIONS[name], **layer.arguments) if name in FUNCTIONS else module
     mx.clear_cache()
     mx.reset_peak_memory()
     before = mx.get_active_memory()

@@ -60,6 +60,9 @@ def real_layer(layer: Layer, framework: Framework) -> Callable[[Any], Any]:
     if layer.kind == "ExpandDims":
         axis = arguments["axis"]
         return lambda x: x.unsqueeze(axis) if framework == "torch" else _mlx().expand_dims(x, axis)
+    if layer.kind in ("Mean", "Max"):
+        name = "amax" if (layer.kind, framework) == ("Max", "torch") else layer.kind.lower()
+        return lambda x: getattr(x, name)(**arguments)  # PyTorch takes these names, too
     if layer.kind == "Transpose":
         axes = arguments["axes"]
         return lambda x: x.permute(axes) if framework == "torch" else x.transpose(*axes)
