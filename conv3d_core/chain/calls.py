@@ -156,6 +156,18 @@ SAME_SHAPE_FUNCTIONS = frozenset(
         "erf",
         "nan_to_num",
         "normalize",
+        "group_norm",
+        "layer_norm",
+        "instance_norm",
+        "batch_norm",
+        "rms_norm",
+        "local_response_norm",
+        "step",
+    ]
+)
+# Change neither, at least not while a model is used.
+SAME_ARRAY_FUNCTIONS = frozenset(
+    [
         "stop_gradient",
         "contiguous",
         "clone",
@@ -183,13 +195,6 @@ SAME_SHAPE_FUNCTIONS = frozenset(
         "alpha_dropout",
         "dropout1d",
         "dropout2d",
-        "group_norm",
-        "layer_norm",
-        "instance_norm",
-        "batch_norm",
-        "rms_norm",
-        "local_response_norm",
-        "step",
         "eval",
         "train",
     ]

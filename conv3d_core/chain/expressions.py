@@ -120,7 +120,7 @@ class Expressions(Naming):
             holds = truth(value)
             return Unknown(self.said(node), quiet=True) if holds is None else not holds
         if isinstance(value, Data):
-            return value
+            return value if isinstance(node.op, ast.UAdd) else self.way.values(value, node)
         if isinstance(value, int | float) and isinstance(node.op, ast.USub | ast.UAdd):
             return -value if isinstance(node.op, ast.USub) else +value
         return Unknown(self.said(node), quiet=isinstance(value, Unknown) and value.quiet)

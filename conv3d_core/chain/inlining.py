@@ -87,8 +87,7 @@ class Calls(Expressions):
         if not found:
             return Unknown(self.said(node), quiet=isinstance(called, Unknown) and called.quiet)
         if isinstance(called, Unknown) and called.why == _SAME:
-            self.way.beside(node, f"{called.text} changes no shape and is left out")
-            return found[0]
+            return self.way.values(found[0], node)
         if isinstance(called, list):
             why = f"{self.said(node.func)} is a list, which cannot be called; use nn.Sequential(*...) or a loop"
         elif isinstance(called, Unknown):
@@ -296,7 +295,7 @@ class Calls(Expressions):
                 return Unknown(self.said(node), quiet=True)
         if name in _MAKERS:
             return Data(shape=_shape(name, values, keywords))
-        if name in calls.SAME_SHAPE_FUNCTIONS and values and name in _ARRAYS:
+        if name in _ARRAYS and values:
             return as_data(values[0])
         if found:
             return self._unfollowed(node, found)

@@ -115,7 +115,7 @@ class Layer:
 
 
 class Passed(NamedTuple):
-    """Something in the text that was not understood and is passed over.
+    """Something in the text that was not understood, or changes values alone, and is passed over.
 
     Attributes:
         line: of the text, from 1.
@@ -124,12 +124,15 @@ class Passed(NamedTuple):
         before: the layer, by its index in the chain, before which it stands: from there on shapes are uncertain; the
             number of layers where it stands after the last, and only the output is.
             None where it takes no part in the data's way (an import, an unused layer).
+        keeps_shape: it changes values alone (``x * 2``): the shapes behind it are as certain as before, the numbers
+            are others.
     """
 
     line: int
     text: str
     why: str
     before: int | None = None
+    keeps_shape: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,8 @@ class Chain:
     @property
     def uncertain_from(self) -> int | None:
         """Index of the first layer whose input is not known for sure; None where all are."""
-        return min((passed.before for passed in self.passed if passed.before is not None), default=None)
+        begin = (passed.before for passed in self.passed if not passed.keeps_shape)
+        return min((before for before in begin if before is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,8 @@ class Naming(ABC):
             parts = items
         elif isinstance(value, Data):
             # ``x, indices = pool(x)``: the first is the data; what was not followed may be any of them.
-            parts = [value if place == 0 or value.note else NOTHING for place in range(len(targets))]
+            any_of_them = value.note and not value.note.keeps_shape
+            parts = [value if place == 0 or any_of_them else NOTHING for place in range(len(targets))]
         else:
             parts = [Unknown(self.said(target), quiet=True) for target in targets]
         for target, part in zip(targets, parts, strict=True):

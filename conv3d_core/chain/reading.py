@@ -243,9 +243,9 @@ def _chain(text: str, way: Way, end: Data) -> Chain:
     on_the_way = set()
     for step in reversed(steps):
         if step.note:
-            line, why = step.note
+            line, why, keeps_shape = step.note
             on_the_way.add((line, why))
-            passed.append(Passed(line, way.pasted.line(line), why, len(layers)))
+            passed.append(Passed(line, way.pasted.line(line), why, len(layers), keeps_shape))
         if step.layer:
             layers.append(step.layer)
     passed += [Passed(line, way.pasted.line(line), why) for line, why in way.noted if (line, why) not in on_the_way]

@@ -20,6 +20,7 @@ class Note(NamedTuple):
 
     line: int
     why: str
+    keeps_shape: bool = False
 
 
 @dataclass(eq=False, slots=True)

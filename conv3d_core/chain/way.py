@@ -15,6 +15,7 @@ from conv3d_core.chain.values import Data, Made, Note, Symbol, Unknown
 from conv3d_core.errors import SpecError, shown
 
 MOST_LAYERS = 200
+_VALUES = "it changes values and no shape, and is left out"
 _JOINS = "it joins the data with what came from elsewhere, and its shape depends on both"
 _SIZES = frozenset(
     ["shape", "size", "ndim", "dim", "dtype", "device", "numel", "item", "tolist", "nelement", "nbytes", "itemsize"]
@@ -44,6 +45,10 @@ class Way:
         """A step of which only its line is known."""
         self.beside(node, why)
         return Data(data, None, Note(node.lineno, why), data.depth)
+
+    def values(self, data: Data, node: ast.stmt | ast.expr) -> Data:
+        """A step that changes values alone."""
+        return Data(data, None, Note(node.lineno, _VALUES, keeps_shape=True), data.depth)
 
     def layer(self, data: Data, layer: Layer) -> Data:
         """A step through a layer."""
@@ -128,10 +133,13 @@ class Way:
             )
         if name in _SIZES:
             return Unknown(f"{call}(...)", quiet=True)
-        if name in calls.SAME_SHAPE_FUNCTIONS:
+        if name in calls.SAME_ARRAY_FUNCTIONS:
             return data
+        if name in calls.SAME_SHAPE_FUNCTIONS:
+            return self.values(data, node)
         if name in ("maximum", "clamp_min") and values and _is_number(values[0]):
-            return self.layer(data, self._layer("ReLU", {}, node, call)) if values[0] == 0 else data
+            is_relu = values[0] == 0
+            return self.layer(data, self._layer("ReLU", {}, node, call)) if is_relu else self.values(data, node)
         if name in _COMBINE:
             return self.combine(data, [*values, *keywords.values()], node)
         return self._reshaping(name, data, list(values), dict(keywords), node, call)
@@ -149,7 +157,7 @@ class Way:
         if len(found) > 1:
             return self.join(found, node)
         if all(_is_number(other) or other is None for other in others):
-            return data
+            return self.values(data, node)
         return self.note(data, node, _JOINS)
 
     def indexed(self, data: Data, index: object, node: ast.Subscript) -> Data:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from conv3d_core.chain import stand_ins
-from conv3d_core.chain.layer import LAYOUTS, Case, Chain
+from conv3d_core.chain.layer import LAYOUTS, Case, Chain, Passed
 from conv3d_core.chain.port import Ported, port
 from conv3d_core.chain.spelling import attribute_names, layer_call, sequential, signature_of, write_class
 
@@ -119,7 +119,7 @@ def _program(chain: Chain, ported: Ported, use: Sequence[str]) -> str:
     lines = list(_IMPORTS[ported.target])
     if "F" in ported.needed:
         lines.append("from torch.nn import functional as F")
-    lines += [""] + [_passed(item.line, item.text) for item in chain.passed if item.before is not None]
+    lines += ["", *dict.fromkeys(_passed(item) for item in chain.passed if item.before is not None)]
     texts = stand_ins.MLX if ported.target == "mlx" else stand_ins.TORCH
     for name in ported.needed:
         if name in texts:
@@ -137,8 +137,9 @@ def _program(chain: Chain, ported: Ported, use: Sequence[str]) -> str:
     return "\n".join([*lines, "", *use]) + "\n"
 
 
-def _passed(line: int, text: str) -> str:
-    return f"# Not read, and not here: line {line}, {' '.join(text.split())}"
+def _passed(item: Passed) -> str:
+    what = "Not here, though it changes the values" if item.keeps_shape else "Not read, and not here"
+    return f"# {what}: line {item.line}, {' '.join(item.text.split())}"
 
 
 def _input_sizes(case: Case, ported: Ported) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ import contextlib
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -304,14 +305,15 @@ def test_classes_either_way(name: str) -> None:
     agree(case(text, shape, "mlx" if name.startswith("mlx") else "torch"))
 
 
-# What they do to the numbers and not to the shape is not in a chain: a scale, a spectral norm of the weights.
-MORE_THAN_LAYERS = ("scaled_input", "type_hints", "gan_discriminator")
+# What it does to the weights is not in a chain: a spectral norm.
+MORE_THAN_LAYERS = ("gan_discriminator",)
 PASTED = [
     snippet
     for snippet in RIGHT
     if snippet.run
     and snippet.uncertain is None
     and snippet.name not in MORE_THAN_LAYERS
+    and not any(passed.keeps_shape for passed in read_chain(snippet.text).passed)
     and math.prod(snippet.input_shape) < 10**5
 ]
 
@@ -506,6 +508,19 @@ def test_any_values_give_a_program_or_an_explained_refusal(
 def test_what_was_not_read_is_said() -> None:
     text = to_mlx(case("nn.Sequential(nn.Conv3d(1, 2, 3), nn.Fancy(3), nn.ReLU())", (1, 1, 5, 5, 5), "torch"))
     assert "\n# Not read, and not here: line 1, " in text
+    ast.parse(text)
+
+
+@pytest.mark.parametrize("write", [to_mlx, to_torch])
+def test_what_changes_values_alone_is_said_once(write: Callable[[Case], str]) -> None:
+    lines = "for layer in layers:\n    x = mx.exp(layer(x))\ny = x * 2"
+    given = case(f"layers = [nn.Conv3d(1, 1, 3), nn.Conv3d(1, 2, 1)]\n{lines}\nz = nn.ReLU()(y)", (1, 5, 5, 5, 1))
+    text = write(given)
+    said = [line for line in text.splitlines() if "Not here" in line]
+    assert said == [
+        "# Not here, though it changes the values: line 3, x = mx.exp(layer(x))",
+        "# Not here, though it changes the values: line 4, y = x * 2",
+    ]
     ast.parse(text)
 
 

@@ -214,7 +214,6 @@ PASSED = [
     ("nn.Sequential(nn.Conv3d(1, 8, 3), Attention(8))", 1, "Attention(8): it is not a layer that is read here"),
     ("nn.Sequential(nn.Conv3d(1, 8, 3), nn.ReLU)", 1, "nn.ReLU is the class and no layer; write nn.ReLU(...)"),
     ("nn.Sequential([nn.Conv3d(1, 8, 3)])", None, "nn.Sequential takes layers, not a list of them; put a * before it"),
-    ("nn.Sequential(nn.Conv3d(1, 8, 3), nn.Hardtanh())", None, "nn.Hardtanh() changes no shape and is left out"),
     ("x = nn.Conv3d(1, 8, 3)(x)\nx = nn.ReLU(x)\nnn.Tanh()(x)", 1,
      "nn.ReLU is a class: make the layer first, then apply it: nn.ReLU(...)(x)"),
     ("c = nn.Conv3d(8, 8, 3)\ny = c(x) + x\nc(y)", 1, JOINS),
@@ -245,6 +244,41 @@ def test_what_is_not_understood_is_told(text: str, before: int | None, why: str)
     chain = read_chain(text)
     assert (before, why) in [(place, said) for _, place, said in whys(chain)]
     assert chain.uncertain_from == before
+
+
+LEFT_OUT = "it changes values and no shape, and is left out"
+VALUES_ONLY = [
+    ("x = c(x * 2)", 0),
+    ("x = c(x / 255.0 - 0.5)", 0),
+    ("x = c(255 - x)", 0),
+    ("x = c(x)\nx *= self.scale", 1),
+    ("x = -c(x)", 1),
+    ("x = mx.clip(c(x), 0, 1)", 1),
+    ("x = c(x).abs()", 1),
+    ("x = mx.multiply(c(x), 2)", 1),
+    ("x = mx.maximum(c(x), 0.1)", 1),
+    ("x = F.normalize(c(x))", 1),
+    ("x = nn.Hardtanh()(c(x))", 1),
+    ("x = nn.Sequential(c, nn.Hardtanh())(x)", 1),
+]
+
+
+@pytest.mark.parametrize(("lines", "before"), VALUES_ONLY, ids=[lines for lines, _ in VALUES_ONLY])
+def test_what_changes_values_alone_is_told_and_keeps_the_shapes_certain(lines: str, before: int) -> None:
+    chain = read_chain(f"self.scale = 0.5\nc = nn.Conv3d(8, 8, 3)\n{lines}\ny = nn.ReLU()(x)")
+    assert kinds(chain) == ["Conv3d", "ReLU"]
+    assert chain.uncertain_from is None
+    on_the_way = [(passed.before, passed.keeps_shape, passed.why) for passed in chain.passed if passed.why == LEFT_OUT]
+    assert on_the_way == [(before, True, LEFT_OUT)]
+
+
+@pytest.mark.parametrize("lines", ["x = c(+x)", "x = c(x).contiguous()", "x = c(x.astype(mx.float32)).to('cpu')"])
+def test_what_changes_nothing_is_not_told(lines: str) -> None:
+    assert read_chain(f"c = nn.Conv3d(8, 8, 3)\n{lines}\ny = nn.ReLU()(x)").passed == ()
+
+
+def test_what_is_done_with_the_output_beside_the_way_is_not_told() -> None:
+    assert read_chain("y = nn.Conv3d(8, 8, 3)(x)\nloss = y * 0.5").passed == ()
 
 
 def test_the_end_can_be_uncertain_where_no_layer_is() -> None:

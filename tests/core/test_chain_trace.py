@@ -147,6 +147,8 @@ class TestByHand:
         for before, uncertain in ((0, [0, 1]), (1, [1]), (2, []), (None, [])):
             chain = Chain(layers, passed=(Passed(1, "attend(x)", "it is not known", before),))
             assert list(trace(Case(chain, (1, 2))).uncertain) == uncertain
+        scaled = Chain(layers, passed=(Passed(1, "x * 2", "it changes values", 1, keeps_shape=True),))
+        assert list(trace(Case(scaled, (1, 2))).uncertain) == []
 
 
 class TestAxes:
