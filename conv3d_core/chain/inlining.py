@@ -104,12 +104,13 @@ class Calls(Expressions):
         if isinstance(module, Row):
             for key, item in module.items.items():
                 self.name_it(item, f"{module.name}.{key}".lstrip("."))
-                data = self.apply(item, data, node, frame)
+                data = self.apply(item, data, _own_line(item, node), frame)
             return data
         if isinstance(module, list | tuple):
             self.way.beside(node, "nn.Sequential takes layers, not a list of them; put a * before it")
             for item in module:
-                data = data if isinstance(item, list | tuple) else self.apply(item, data, node, frame)
+                if not isinstance(item, list | tuple):
+                    data = self.apply(item, data, _own_line(item, node), frame)
             return data
         if isinstance(module, Class) or (isinstance(module, Symbol) and module.last[:1].isupper()):
             name = module.name if isinstance(module, Class) else module.written
@@ -299,7 +300,7 @@ class Calls(Expressions):
             return as_data(values[0])
         if found:
             return self._unfollowed(node, found)
-        return Unknown(self.said(node), self._strange(called))
+        return Unknown(self.said(node), self._strange(called), line=node.lineno)
 
     def _strange(self, called: Symbol) -> str:
         if called.last in calls.NOT_THREE_D:
@@ -338,6 +339,15 @@ def _full(name: str, frame: Frame) -> str:
     if name.startswith("self.") and frame.prefix:
         return frame.prefix + name[4:]
     return name
+
+
+def _own_line(item: object, node: ast.expr) -> ast.expr:
+    """Where one of several layers stands that are applied at once, if it is not known what it does."""
+    if not isinstance(item, Unknown) or not item.line:
+        return node
+    place = ast.copy_location(ast.Name("x", ast.Load()), node)
+    place.lineno = item.line
+    return place
 
 
 def _shape(name: str, values: list[object], keywords: dict[str, object]) -> tuple[int, ...] | None:

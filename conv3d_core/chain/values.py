@@ -50,11 +50,13 @@ class Unknown:
         text: what stands there.
         why: in one clause; empty where nothing is known of it at all.
         quiet: nothing has to be said of it: a size of the data, say.
+        line: where it stands; 0 where that does not matter.
     """
 
     text: str
     why: str = ""
     quiet: bool = False
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conv3d_core import SpecError
-from conv3d_core.chain import Chain, Framework
+from conv3d_core.chain import Chain, Framework, Passed
 from conv3d_core.chain.reading import read_chain
 from conv3d_core.source_code import MAX_TEXT
 from tests.core import snippets
@@ -457,3 +457,18 @@ def test_what_is_around_the_code_changes_nothing(text: str, around: str) -> None
     left, right = read_chain(text), read_chain(whole)
     assert kinds(left) == kinds(right)
     assert [layer.arguments for layer in left.layers] == [layer.arguments for layer in right.layers]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nn.Sequential(\n    nn.Conv3d(1, 8, 3),\n    Mystery(8),\n    nn.ReLU(),\n)",
+        "model = nn.Sequential(\n    nn.Conv3d(1, 8, 3),\n    Mystery(8),\n    nn.ReLU(),\n)\ny = model(x)",
+        "a = nn.Conv3d(1, 8, 3)\nmodel = nn.Sequential(\n    *[a, Mystery(8)], nn.ReLU())",
+    ],
+)
+def test_what_is_not_understood_in_a_row_is_said_by_its_own_line(text: str) -> None:
+    chain = read_chain(text)
+    (passed,) = chain.passed
+    assert passed == Passed(3, passed.text, "Mystery(8): it is not a layer that is read here", 1)
+    assert "Mystery(8)" in passed.text
