@@ -9,6 +9,7 @@ from conv3d_core.volumes.entry import Entry, Part
 from conv3d_core.volumes.formats.raw import RawLayout
 from conv3d_core.volumes.limits import MAX_VOLUME_BYTES
 from conv3d_core.volumes.load import fitting_reduction
+from conv3d_core.volumes.made import MADE_TO_SIZE, MAX_MADE_BYTES, MAX_MADE_SIZE, made_to_size, size_of
 from conv3d_core.volumes.prepare import (
     NONFINITE,
     NORMALISATIONS,
@@ -25,6 +26,9 @@ from conv3d_core.volumes.write import output_affine, write_nifti
 __all__ = [
     "BUNDLED",
     "DEFAULT_SAMPLE",
+    "MADE_TO_SIZE",
+    "MAX_MADE_BYTES",
+    "MAX_MADE_SIZE",
     "MAX_VOLUME_BYTES",
     "NONFINITE",
     "NORMALISATIONS",
@@ -37,6 +41,7 @@ __all__ = [
     "fitting_reduction",
     "inspect_volume",
     "load_sample",
+    "made_to_size",
     "normalise",
     "output_affine",
     "read_volume",
@@ -44,6 +49,7 @@ __all__ = [
     "remap",
     "replace_nonfinite",
     "select_channel",
+    "size_of",
     "thumbnail_of",
     "write_nifti",
 ]

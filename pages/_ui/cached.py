@@ -31,11 +31,13 @@ from conv3d_core.volumes import (
     crop,
     folder,
     load_sample,
+    made_to_size,
     normalise,
     remap,
     replace_nonfinite,
     select_channel,
 )
+from conv3d_core.volumes.made import Size
 from pages._ui import session, viewer
 
 Floats = NDArray[np.float32]
@@ -106,6 +108,12 @@ def plain_engine(device: str) -> Engine:
 def sample(key: str) -> Volume:
     """A bundled volume."""
     return load_sample(key)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def made(size: Size) -> Volume:
+    """A volume made to that size (D, H, W, C)."""
+    return made_to_size(size)
 
 
 @st.cache_data(ttl=5, show_spinner=False)

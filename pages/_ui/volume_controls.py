@@ -1,4 +1,7 @@
-"""Widgets -> a volume as the layer gets it: of the gallery, an upload or a file of the server's folder, prepared."""
+"""Widgets -> a volume as the layer gets it, prepared.
+
+It is of the gallery, made to a typed size, an upload or a file of the server's folder.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,22 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from conv3d_core.axis import AXES
-from conv3d_core.volumes import BUNDLED, DEFAULT_SAMPLE, NONFINITE, NORMALISATIONS, Volume, thumbnail_of
+from conv3d_core.shapes import format_bytes
+from conv3d_core.volumes import (
+    BUNDLED,
+    DEFAULT_SAMPLE,
+    MADE_TO_SIZE,
+    MAX_MADE_BYTES,
+    NONFINITE,
+    NORMALISATIONS,
+    Volume,
+    size_of,
+    thumbnail_of,
+)
 from conv3d_core.volumes.door import FORMATS
 from conv3d_core.volumes.isolated import InFolder, Upload
 from conv3d_core.volumes.limits import shown
+from conv3d_core.volumes.made import EXAMPLE, FIELD
 from pages._ui import cached, frame, reading, session, views
 
 DATA_DIR = "CONV3D_DATA_DIR"
@@ -32,13 +47,16 @@ def ask_volume(slots: frame.Slots, main: DeltaGenerator) -> Volume:
         reading.follow(given, slots, main)
     mine = session.upload()
     titles = {sample.title: key for key, sample in BUNDLED.items()}
-    options = [*titles, mine.label] if mine else list(titles)
+    options = [*titles, MADE_TO_SIZE, *([mine.label] if mine else [])]
     session.choose("volume", options, BUNDLED[DEFAULT_SAMPLE].title)
     with choice, st.container(horizontal=True, gap="xsmall"):
         name = st.selectbox("Volume", options, key="volume", bind="query-params", label_visibility="collapsed")
         if st.button("Gallery", key="gallery"):
             _gallery()
     chosen = mine.volume if mine and name == mine.label else None
+    if name == MADE_TO_SIZE:
+        with choice:
+            chosen = _ask_made(slots)
     if session.is_new_volume(f"{name} {chosen.identity}" if chosen else name):
         # What was cut out of another volume says nothing of this one.
         session.forget(("cd", "ch", "cw", "od", "oh", "ow", "ic"), axes="DHWC", c="all", crop=False, nonfinite="keep")
@@ -47,6 +65,23 @@ def ask_volume(slots: frame.Slots, main: DeltaGenerator) -> Volume:
     sample = BUNDLED[titles[name]]
     choice.markdown(f":small[{sample.description} {sample.channels}.]")
     return cached.sample(titles[name])
+
+
+def _ask_made(slots: frame.Slots) -> Volume:
+    """The volume of the size that is typed."""
+    text = st.text_input(
+        "Size: D, H, W, channels",
+        EXAMPLE,
+        key=FIELD,
+        bind="query-params",
+        help=f"Up to {format_bytes(MAX_MADE_BYTES)} as float32, such as 256, 256, 256, 1. Three numbers: one channel.",
+    )
+    slots.add(FIELD)
+    st.markdown(
+        ":small[Two blobs and a box in each channel, nowhere the same: an input of just the size that a layer gets in "
+        "its network. Computed.]"
+    )
+    return cached.made(size_of(text or ""))
 
 
 @st.dialog("Choose a volume", width="large")

@@ -24,6 +24,7 @@ FIBRES = "Brain, nerve fibre direction"  # (53, 128, 128, 3)
 NUCLEI = "Cell nuclei, fluorescence"  # (31, 61, 57, 1)
 IMPULSE = "Impulse"  # (17, 17, 17, 1)
 RAMP = "Ramp"  # (24, 24, 24, 1)
+MADE = "Made to size"  # of the size in the field "made"
 
 DRAWN = ["viewer", "scene", "histogram"]
 CALL = "nn.Conv3d(1, 8, kernel_size=3, stride=2, padding=1)"

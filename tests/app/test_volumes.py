@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conv3d_core.volumes import BUNDLED, isolated
-from tests.app.driver import IMPULSE, RAMP, VOLUMES, OpenExplorer
+from conv3d_core.volumes import BUNDLED, isolated, made_to_size
+from tests.app.driver import IMPULSE, MADE, RAMP, VOLUMES, OpenExplorer
 
 STACK = np.arange(6 * 9 * 7, dtype="<u2").reshape(6, 9, 7)
 
@@ -236,3 +236,57 @@ def test_a_header_may_say_any_spacing(open_explorer: OpenExplorer) -> None:
     page = open_explorer(volume=RAMP)
     page.upload("a.nrrd", header + bytes(27))
     assert page.shapes[0] == (1, 3, 3, 3, 1)
+
+
+def test_a_volume_is_made_to_the_size_of_a_link(open_explorer: OpenExplorer) -> None:
+    page = open_explorer(volume=MADE, made="8,16,24,2")
+    assert page.errors == ([], [])
+    assert page.warnings == []
+    assert page.shapes == [(1, 8, 16, 24, 2), (1, 4, 8, 12, 8)]
+    assert page.call.startswith("nn.Conv3d(2, 8,"), "in_channels follows the volume"
+    np.testing.assert_array_equal(page.array("input.npy")[0], made_to_size((8, 16, 24, 2)).array)
+    assert page.drawn
+
+
+def test_a_size_is_typed(open_explorer: OpenExplorer) -> None:
+    page = open_explorer(volume=RAMP)
+    assert not page.has("made")
+    page.set(volume=MADE)
+    assert page.shapes[0] == (1, 16, 32, 32, 1), "a size that runs at once"
+    page.set(made="5x6x7")
+    assert page.shapes[0] == (1, 5, 6, 7, 1)
+    assert page.errors == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "brain",
+            "size: 'brain' cannot be read as three or four integers; use D, H, W and channels, as in 16, 32, 32, 1.",
+        ),
+        ("8, 0, 8", "height: 0 is below 1; use an integer from 1 to 16,384."),
+        (
+            "512, 512, 512",
+            "size: 512 x 512 x 512 x 1 are 512.00 MiB as float32; use at most 64.00 MiB, as in 256, 256, 256, 1.",
+        ),
+    ],
+)
+def test_what_is_no_size_is_refused_at_its_control(open_explorer: OpenExplorer, text: str, message: str) -> None:
+    page = open_explorer(volume=MADE, made=text)
+    assert page.errors == ([message], [message])
+    assert page.beside == ["made"]
+    assert page.shapes == []
+    page.set(made="8, 8, 8", k=5)
+    assert page.errors == ([], [])
+    assert page.shapes[0] == (1, 8, 8, 8, 1)
+    assert "kernel_size=5" in page.call
+
+
+def test_what_was_cut_out_of_one_size_is_not_applied_to_the_next(open_explorer: OpenExplorer) -> None:
+    page = open_explorer(volume=MADE, made="8, 16, 24, 2", crop=True, cd=(3, 5), axes="HDWC", c="1")
+    assert page.shapes[0] == (1, 3, 8, 24, 1)
+    page.set(k=5)
+    assert page.shapes[0] == (1, 3, 8, 24, 1)
+    page.set(made="9, 16, 24, 2")
+    assert page.shapes[0] == (1, 9, 16, 24, 2)

@@ -69,3 +69,29 @@ def test_a_file_that_cannot_be_read_leaves_the_upload_before_it(page: Page, tmp_
     expect(by_key(page, "header").locator("[aria-label='(1, 6, 5, 4, 1)']")).to_be_visible()
     set_number(page, "padding", 2)
     assert "padding=2" in call(page), "the app goes on"
+
+
+def test_a_volume_is_made_to_the_size_that_is_typed(page: Page) -> None:
+    visit(page, "/?volume=Made+to+size&made=8,16,24,2&in=2")
+    header, alerts = by_key(page, "header"), page.get_by_test_id("stAlert")
+    expect(header.locator("[aria-label='(1, 8, 16, 24, 2)']")).to_be_visible()
+    expect(alerts).to_have_count(0)
+    field = page.get_by_role("textbox", name="Size: D, H, W, channels")
+    expect(field).to_have_value("8,16,24,2")
+    field.fill("8, 16, none")
+    field.press("Enter")
+    ready(page)
+    refused = (
+        "size: '8, 16, none' cannot be read as three or four integers; use D, H, W and channels, as in 16, 32, 32, 1."
+    )
+    expect(by_key(page, "made").locator("xpath=following::*[@data-testid='stAlert'][1]")).to_have_text(refused)
+    expect(page.get_by_test_id("stSidebar").get_by_test_id("stAlert")).to_have_text([refused])
+    set_number(page, "out_channels", 3)
+    field.fill("8x16x24")
+    field.press("Enter")
+    ready(page)
+    expect(alerts).to_have_count(0)
+    expect(header.locator("[aria-label='(1, 8, 16, 24, 1)']")).to_be_visible()
+    assert call(page).startswith("nn.Conv3d(1, 3,"), "in_channels follows the volume again"
+    reload(page)
+    expect(header.locator("[aria-label='(1, 8, 16, 24, 1)']")).to_be_visible()
