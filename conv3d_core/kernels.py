@@ -18,9 +18,10 @@ from conv3d_core.axis import AXES
 from conv3d_core.errors import SpecError
 from conv3d_core.spec import ConvSpec, Triple
 
-# Beside the names in `KERNELS`, what a layer's weights can come from: a seed, or every named kernel in turn.
+# Beside the names in `KERNELS`, what a layer's weights can come from: a seed, every named kernel in turn, or a file.
 RANDOM = "random"
 EACH = "each"
+FILE = "file"
 LARGEST_WEIGHT = float(np.finfo(np.float32).max)
 # Up to here a row of Pascal's triangle is computed as it is. It then has numbers beyond float32, so no kernel that is
 # made of it unscaled is longer.

@@ -8,6 +8,7 @@ from conv3d_core.edits import Edits, number_text
 from conv3d_core.errors import SpecError
 from conv3d_core.kernels import EACH, KERNELS, RANDOM, factors, kernel_names
 from conv3d_core.spec import ConvSpec
+from conv3d_core.trained import Trained
 
 _FULL_PRECISION = [
     "import os",
@@ -26,22 +27,24 @@ def reproduction(
     device: str,
     dtype: str = "float32",
     edits: Edits = (),
+    trained: Trained | None = None,
 ) -> str:
     """A program that reads ``input.npy`` and writes ``output.npy``; it needs MLX and NumPy and nothing of ours.
 
     Args:
         spec: the layer.
-        source: "random", "each" or a name in `KERNELS`.
+        source: "random", "each", a name in `KERNELS`, or "file".
         seed: of the random weights.
         input_shape: (N, D, H, W, C), for the comment.
         device: "cpu" or "gpu": where the output on screen was computed.
         dtype: what the layer computes in: "float32", "float16" or "bfloat16".
         edits: what was changed by hand in the weights of that source.
+        trained: what the source "file" is; the program loads it by its name.
 
     Raises:
         SpecError: no such source, or a kernel size too small for the kernel.
     """
-    if source not in (RANDOM, EACH, *KERNELS):
+    if source not in (RANDOM, EACH, *KERNELS) and trained is None:
         raise SpecError("kernel", f"{source!r} is not a source of weights", f"use {RANDOM}, {EACH} or a named kernel")
     lines = list(_FULL_PRECISION) if device == "gpu" else []
     lines += ["import mlx.core as mx", "import mlx.nn as nn", "import numpy as np", ""]
@@ -49,7 +52,9 @@ def reproduction(
     if source == RANDOM:
         lines.append(f"mx.random.seed({seed})")
     lines.append(f"layer = {spec.to_mlx()}")
-    if source != RANDOM:
+    if trained:
+        lines += ["", *trained.program(spec)]
+    elif source != RANDOM:
         lines += ["", *_named_weights(spec, source)]
     if edits:
         lines += ["", *_edited_weights(edits)]
