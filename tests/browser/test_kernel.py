@@ -71,6 +71,7 @@ def test_taps_typed_faster_than_the_answer_are_all_there(page: Page, server: Ser
     with server.stopped():
         for place, text in (((0, 1, 1), "-1"), ((1, 1, 1), "0"), ((2, 1, 1), "1"), ((2, 0, 0), ".5")):
             type_tap(page, place, text)
+    expect(by_key(page, "kernel").locator("summary")).to_contain_text("4 taps changed")
     ready(page)
     expected = ramp(12) - ramp(10)
     expected[1:, 1:] += 0.5 * ramp(12)[:-1, :-1]

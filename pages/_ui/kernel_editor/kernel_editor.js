@@ -74,6 +74,7 @@ class Editor {
     const untouched = exact === undefined || input.value === exact || input.value === input.dataset.short;
     Object.assign(input.dataset, {exact: text, short});
     input.parentNode.classList.toggle("changed", source !== null);
+    input.parentNode.classList.toggle("dark", dark);
     input.title = source === null ? text : `${text}; the source has ${source}`;
     input.style.background = colour;
     input.style.color = dark ? "#fff" : "#000";
