@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Locator, Page, Response
 
 SHOTS = Path(__file__).parent / "shots"
 
@@ -111,9 +111,18 @@ def switch(page: Page, key: str) -> None:
     ready(page)
 
 
-def upload(page: Page, *files: Path) -> None:
-    """Give files to the uploader, all at once, and wait for the answer."""
-    page.locator("[data-testid=stFileUploader] input[type=file]").set_input_files(files)
+def upload(page: Page, *files: Path, key: str = "upload") -> None:
+    """Give files to the uploader that was made with ``key=``, all at once, and wait for the answer."""
+    sent: list[Response] = []
+
+    def all_sent(response: Response) -> bool:
+        if response.request.method == "PUT":
+            sent.append(response)
+        return len(sent) == len(files)
+
+    # Until they have all arrived, which a busy machine takes its time for, the page stands still as if it had answered.
+    with page.expect_response(all_sent):
+        by_key(page, key).locator("input[type=file]").set_input_files(files)
     ready(page)
 
 
