@@ -15,7 +15,7 @@ from conv3d_core.figures.cost import count
 from conv3d_core.figures.linked import Side, cut_box, linked_info, overview_step, sent_box
 from conv3d_core.figures.maps import MapInfo, maps_info, sheet_png
 from conv3d_core.figures.plane import aspect_of
-from conv3d_core.kernels import KERNELS, RANDOM, kernel_names
+from conv3d_core.kernels import FILE, KERNELS, RANDOM, kernel_names
 from conv3d_core.precision import rounding
 from conv3d_core.receptive_field import central_voxel, describe, output_spacing
 from conv3d_core.reproduce import reproduction
@@ -145,14 +145,23 @@ def show_details(
         else:
             views.statistics(statistics, names, cached.histogram(run, output, selection.channel))
     with away:
-        program = reproduction(run.spec, run.source, run.seed, input_shape, info.device, run.dtype, run.edits)
+        program = reproduction(
+            run.spec,
+            run.source,
+            run.seed,
+            input_shape,
+            info.device,
+            run.dtype,
+            run.edits,
+            run.file and run.file.trained,
+        )
         downloads.take_away(program, run.volume, run.spec, output, sheet)
 
 
 def kernel_titles(run: Run) -> list[str]:
     """Per output channel the name of its kernel, "" where it has none; and whether it was edited."""
     names = [""] * run.spec.out_channels
-    if run.source != RANDOM:
+    if run.source not in (RANDOM, FILE):
         names = [KERNELS[name].title for name in kernel_names(run.source, run.spec)]
     for channel in {edit.tap[0] for edit in run.edits}:
         names[channel] = f"{names[channel]} (edited)".lstrip()

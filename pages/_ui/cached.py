@@ -26,6 +26,7 @@ from conv3d_core.figures.thumbnail import thumbnail_png
 from conv3d_core.kernels import RANDOM, kernel_weights
 from conv3d_core.spec import Shape, Triple
 from conv3d_core.stack import MAX_LAYERS
+from conv3d_core.trained import Trained
 from conv3d_core.volumes import (
     Volume,
     crop,
@@ -38,6 +39,7 @@ from conv3d_core.volumes import (
     select_channel,
 )
 from conv3d_core.volumes.made import Size
+from conv3d_core.weights import Conv3dWeights
 from pages._ui import session, viewer
 
 Floats = NDArray[np.float32]
@@ -55,6 +57,18 @@ class Preparation(NamedTuple):
     normalisation: str = "none"
 
 
+class FromFile(NamedTuple):
+    """A layer's weights out of a file.
+
+    Attributes:
+        trained: what names them.
+        stored: the numbers.
+    """
+
+    trained: Trained
+    stored: Conv3dWeights
+
+
 class Run(NamedTuple):
     """A layer with its weights on a prepared volume: everything that an output depends on."""
 
@@ -64,11 +78,13 @@ class Run(NamedTuple):
     seed: int
     dtype: str = "float32"
     edits: Edits = ()
+    file: FromFile | None = None
 
     @property
     def weights(self) -> tuple[Hashable, ...]:
         """The same for runs whose weights come from the same, before any edit."""
-        return self.source, self.seed if self.source == RANDOM else 0, self.spec.weight_shape
+        stored = (self.file.trained.digest, self.file.trained.layout, self.file.trained.shape) if self.file else None
+        return self.source, self.seed if self.source == RANDOM else 0, stored, self.spec.weight_shape
 
     @property
     def unedited(self) -> tuple[Hashable, ...]:
@@ -246,6 +262,7 @@ def arrays(run: Run) -> tuple[Content, Floats, Floats | None]:
 
     Raises:
         SpecError: the named kernel does not exist at this size.
+        ShapeError: the file's weights do not fit the layer.
         EngineError: the engine could not make the initial weights.
     """
     weight, bias = source_weights(run)
@@ -259,9 +276,17 @@ def source_weights(run: Run) -> tuple[Floats, Floats | None]:
 
     Raises:
         SpecError: the named kernel does not exist at this size.
+        ShapeError: the file's weights do not fit the layer.
         EngineError: the engine could not make the initial weights.
     """
+    if run.file:
+        return _from_file(run.weights, run.spec, run.file)
     return weights(run.spec, run.source, run.seed)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _from_file(name: Hashable, _spec: ConvSpec, _file: FromFile) -> tuple[Floats, Floats]:
+    return _file.trained.cut(_spec, _file.stored.weight(_file.trained.layout), _file.stored.bias)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

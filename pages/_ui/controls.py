@@ -14,22 +14,36 @@ from streamlit.delta_generator import DeltaGenerator
 from conv3d_core import ConvSpec, SpecError
 from conv3d_core.axis import AXES, AXIS_NAMES
 from conv3d_core.engine import DTYPES
-from conv3d_core.kernels import EACH, KERNELS, RANDOM
+from conv3d_core.kernels import EACH, FILE, KERNELS, RANDOM
 from conv3d_core.spec import QUERY_KEYS, Triple
 from conv3d_core.volumes import Volume
-from pages._ui import cached, frame, session, viewer, views, volume_controls
+from pages._ui import cached, frame, session, viewer, views, volume_controls, weight_controls
 
 DEFAULT_LAYER = ConvSpec(1, 8, 3, stride=2, padding=1)
 OWN, SHARED = "per map", "shared"
 MANY_CHANNELS = 64
-WEIGHTS = {"One of each": EACH, "Random": RANDOM, **{kernel.title: key for key, kernel in KERNELS.items()}}
+WEIGHTS = {
+    "One of each": EACH,
+    "Random": RANDOM,
+    "From a file": FILE,
+    **{kernel.title: key for key, kernel in KERNELS.items()},
+}
 
 
 class WeightSource(NamedTuple):
-    """Where the weights come from: "random", "each" or a named kernel, and the seed of the random ones."""
+    """Where the weights come from.
+
+    Attributes:
+        source: "random", "each", "file" or a named kernel.
+        seed: of the random ones.
+        file: what was chosen of a file; None for other sources.
+        awaited: whether these stand in for a file that is not there yet.
+    """
 
     source: str
     seed: int
+    file: cached.FromFile | None = None
+    awaited: bool = False
 
 
 class Asked(NamedTuple):
@@ -69,7 +83,7 @@ def ask(slots: frame.Slots, notices: DeltaGenerator) -> Asked:
             volume, box = cached.prepared(source, preparation), preparation.box
             views.volume_facts(volume, cached.range_of(volume))
         arguments = ask_layer(slots, volume.channels if volume else None)
-        return Asked(volume, box, arguments, ask_weights(slots), ask_dtype(slots))
+        return Asked(volume, box, arguments, ask_weights(slots, notices), ask_dtype(slots))
 
 
 def ask_layer(slots: frame.Slots, channels: int | None) -> dict[str, Any]:
@@ -95,7 +109,7 @@ def ask_layer(slots: frame.Slots, channels: int | None) -> dict[str, Any]:
     return arguments
 
 
-def ask_weights(slots: frame.Slots) -> WeightSource:
+def ask_weights(slots: frame.Slots, notices: DeltaGenerator) -> WeightSource:
     """Where the weights come from."""
     st.subheader("Weights")
     title = st.selectbox(
@@ -104,19 +118,27 @@ def ask_weights(slots: frame.Slots) -> WeightSource:
         key="weights",
         bind="query-params",
         label_visibility="collapsed",
-        help="Random is what nn.Conv3d starts with. One of each gives every output channel its own named kernel.",
+        help="Random is what nn.Conv3d starts with. One of each gives every output channel its own named kernel. "
+        "A file brings those of a trained network.",
     )
     source = WEIGHTS[title]
-    seed = 0
+    seed, file = 0, None
+    if source == FILE:
+        with frame.errors(slots, notices):
+            file = weight_controls.ask_file(slots, notices)
+        if file is None:
+            return WeightSource(RANDOM, seed, awaited=True)
+    else:
+        session.name_weights(None)
     if source == RANDOM:
         seed = _number(st.container(), "seed", 0, "seed")
     elif source == EACH:
         names = ", ".join(kernel.title for kernel in KERNELS.values())
         st.markdown(f":small[Channel by channel: {names}; without those that need a larger kernel_size.]")
-    else:
+    elif source in KERNELS:
         st.markdown(f":small[{KERNELS[source].title} {KERNELS[source].purpose}.]")
     slots.add("kernel", "seed", "weight")
-    return WeightSource(source, seed)
+    return WeightSource(source, seed, file)
 
 
 def ask_dtype(slots: frame.Slots) -> str:
@@ -196,14 +218,23 @@ def ask_range(place: DeltaGenerator) -> str:
     return str(choice)
 
 
-def offer_channel_fixes(spec: ConvSpec, volume: Volume) -> None:
-    """Buttons for what would work where the volume's channels and in_channels differ."""
+def offer_channel_fixes(spec: ConvSpec, volume: Volume, most: int | None) -> None:
+    """Buttons for what would work where the volume's channels and in_channels differ.
+
+    Args:
+        spec: the layer.
+        volume: as the layer gets it.
+        most: how many in_channels there are weights for; None for any number.
+    """
     if volume.channels == spec.in_channels:
         return
     with st.container(horizontal=True):
-        st.button(
-            f"Set in_channels = {volume.channels}", type="primary", on_click=session.setter(**{"in": volume.channels})
-        )
+        if most is None or volume.channels <= most:
+            st.button(
+                f"Set in_channels = {volume.channels}",
+                type="primary",
+                on_click=session.setter(**{"in": volume.channels}),
+            )
         if spec.in_channels == 1:
             st.button("Keep only channel 0 of the volume", on_click=session.setter(c="0"))
 

@@ -9,7 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from conv3d_core import ConvSpec
 from conv3d_core.spec import Shape
-from pages._ui import cached, controls, frame, session, views
+from pages._ui import cached, controls, frame, session, views, weight_controls
 
 
 class Head(NamedTuple):
@@ -47,18 +47,24 @@ def begin(page: str) -> Head:
     top, notices, main = st.container(key="header", gap="xsmall"), st.container(), st.container()
     asked = controls.ask(slots, notices)
     session.remember()
-    volume = asked.volume
+    volume, file = asked.volume, asked.weights.file
     spec = output_shape = run = None
     input_shape = (1, *volume.shape) if volume else None
     with frame.errors(slots, notices):
         spec = ConvSpec(**asked.arguments)
+        if file:
+            file.trained.check(spec)
+            if volume:
+                file.trained.check_input(spec, volume.channels)
         output_shape = spec.output_shape(input_shape) if input_shape else None
     if spec and volume and output_shape:
-        run = cached.Run(volume, spec, asked.weights.source, asked.weights.seed, asked.dtype)
-        run = run._replace(edits=session.edits(run.weights, spec.weight_shape))
+        run = cached.Run(volume, spec, asked.weights.source, asked.weights.seed, asked.dtype, file=file)
+        run = run._replace(edits=session.edits(run.weights, spec.weight_shape, not asked.weights.awaited))
     elif spec and volume:
         with notices:
-            controls.offer_channel_fixes(spec, volume)
+            controls.offer_channel_fixes(spec, volume, file.trained.shape[4] if file else None)
+            if file and not file.trained.is_whole(spec):
+                weight_controls.offer_layer(file.trained)
     return Head(top, slots, notices, main, asked, spec, run, output_shape)
 
 
@@ -73,3 +79,8 @@ def show(head: Head) -> None:
     volume = head.asked.volume
     with head.top:
         views.header(head.asked.arguments, (1, *volume.shape) if volume else None, head.output_shape)
+        weights = head.asked.weights
+        if weights.file:
+            weight_controls.say(weights.file.trained, head.spec)
+        elif weights.awaited:
+            st.markdown(f":small[Weights: random, seed {weights.seed}, until their file is here]")

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlencode
 
 import streamlit as st
 
 from conv3d_core import Conv3dError, SpecError, VolumeError
+from conv3d_core.chain.layer import Framework
 from conv3d_core.edits import MAX_IN_LINK, Edits, fit, from_text, to_text
 from conv3d_core.engine import Job
 from conv3d_core.engine.measure import Timing
@@ -22,6 +23,8 @@ from conv3d_core.volumes import Part, Volume
 from conv3d_core.volumes.entry import WHOLE
 from conv3d_core.volumes.formats.raw import RawLayout
 from conv3d_core.volumes.isolated import InFolder, Listed, Outcome, Upload
+from conv3d_core.volumes.limits import shown
+from conv3d_core.weights import Conv3dWeights
 
 _IDENTITY = "_identity"
 _JOB = "_job"
@@ -41,8 +44,15 @@ _DEFAULT = "_default_"
 _EDITS = "_edits"
 _EDITS_ASKED = "_edits_asked"
 _EDIT_ERROR = "_edit_error"
-# No widget's: the address has it all the same, and the next page too.
-_EDIT = "edit"
+_WEIGHTS = "_weights"
+_WEIGHTS_ERROR = "_weights_error"
+_WEIGHTS_AWAY = "_weights_away"
+_WEIGHTS_ASKED = "_weights_asked"
+# No widget's: the address has them all the same, and the next page too. Of a file of weights: its name, a digest, the
+# layer, its layout.
+_EDIT, _OF_FILE = "edit", ("wf", "wd", "wl", "wr")
+# What of a digest is in a link: enough to tell other numbers.
+_DIGEST_DIGITS = 12
 # How many steps back there are, and of how many sources of weights the edits are kept.
 _MAX_STEPS = 64
 
@@ -53,6 +63,9 @@ def begin() -> None:
         requested = {key: st.query_params.get_all(key) for key in st.query_params}
         st.session_state[_REQUESTED] = requested
         st.session_state[_EDITS_ASKED] = (requested.get(_EDIT, []), requested.get("weights"))
+        st.session_state[_WEIGHTS_ASKED] = {
+            key: texts[-1] for key, texts in requested.items() if key in _OF_FILE and texts
+        }
         endless = [key for key, texts in requested.items() if any(_is_endless(text) for text in texts)]
         if endless:
             # Streamlit makes a float of it and then fails to make that an integer: start again without.
@@ -110,6 +123,11 @@ def settle(key: str, default: Any, low: int | None = None, high: int | None = No
         st.session_state[key] = value
 
 
+def settled(key: str) -> Any:
+    """The default that `settle` was last given; None before."""
+    return st.session_state.get(f"{_DEFAULT}{key}")
+
+
 def choose(key: str, options: list[Any], default: Any) -> None:
     """Call before a bound choice whose options change: a choice that is gone falls back to the default."""
     if key in st.session_state and st.session_state[key] not in options:
@@ -165,9 +183,15 @@ def put(key: str, value: Any) -> None:
     st.session_state[key] = value
 
 
-def show(key: str, value: Any) -> None:
-    """Let a widget that is not in the address show a value; call before it is drawn."""
-    if st.session_state.get(key) != value:
+def show(key: str, value: Any, anew: bool = False) -> None:
+    """Let a widget that is not in the address show a value; call before it is drawn.
+
+    Args:
+        key: of the widget.
+        value: one of its options.
+        anew: tell the browser in any case, which knows options by their words and must hear of it where those change.
+    """
+    if anew or st.session_state.get(key) != value:
         st.session_state[key] = value
 
 
@@ -351,25 +375,23 @@ def go_on() -> None:
     st.session_state.pop(_STOPPED, None)
 
 
-def edits(source: Hashable, shape: Shape) -> Edits:
+def edits(source: Hashable, shape: Shape, as_linked: bool = True) -> Edits:
     """What was changed by hand in these weights, if anything: by the link at first, else in this session.
 
     Args:
         source: a name for the weights as they come.
         shape: of them (O, KD, KH, KW, I).
+        as_linked: whether these can be the weights that the link was made with; until they are, its edits wait.
     """
     kept: dict[Hashable, list[Edits]] = st.session_state.setdefault(_EDITS, {})
     if source not in kept:
-        kept[source] = [_edits_of_link(shape)]
+        kept[source] = [_edits_of_link(shape) if as_linked else ()]
         if len(kept) > _MAX_STEPS:
             del kept[next(iter(kept))]
     found = kept[source][-1]
-    text = to_text(found) if len(found) <= MAX_IN_LINK else ""
-    st.session_state[_EDIT] = text
-    if text and st.query_params.get(_EDIT) != text:
-        st.query_params[_EDIT] = text
-    elif not text and _EDIT in st.query_params:
-        del st.query_params[_EDIT]
+    if not as_linked and not found and st.session_state[_EDITS_ASKED][0]:
+        return found
+    _put_in_link(_EDIT, to_text(found) if len(found) <= MAX_IN_LINK else "")
     return found
 
 
@@ -424,6 +446,79 @@ def _edits_of_link(shape: Shape) -> Edits:
     return found
 
 
+class Weights(NamedTuple):
+    """The last file of weights that was handed in and could be read, and what is chosen of it.
+
+    Attributes:
+        name: of the file.
+        form: its format.
+        layers: by names that can be shown, each another one.
+        layer: which is chosen.
+        layout: in which it is read.
+    """
+
+    name: str
+    form: Literal["npz", "safetensors"]
+    layers: Mapping[str, Conv3dWeights]
+    layer: str
+    layout: Framework
+
+
+def keep_weights(outcome: Weights | Conv3dError | None) -> None:
+    """Keep what was read, or why it could not be; None is for a file taken away, the last one that was handed in.
+
+    A browser takes the old one away before it hands the next in; if that cannot be read, the old one is back.
+    """
+    if isinstance(outcome, Weights):
+        st.session_state[_WEIGHTS] = outcome
+    st.session_state[_WEIGHTS_AWAY] = outcome is None and not st.session_state.get(_WEIGHTS_ERROR)
+    st.session_state[_WEIGHTS_ERROR] = outcome if isinstance(outcome, Conv3dError) else None
+
+
+def weights_file() -> Weights | None:
+    """The last file of weights that was handed in and could be read, unless it was taken away."""
+    if st.session_state.get(_WEIGHTS_AWAY):
+        return None
+    found: Weights | None = st.session_state.get(_WEIGHTS)
+    return found
+
+
+def weights_error() -> Conv3dError | None:
+    """Why the last one could not be read."""
+    found: Conv3dError | None = st.session_state.get(_WEIGHTS_ERROR)
+    return found
+
+
+def weights_of_link() -> WeightsOfLink:
+    """Which weights the link was made with, until others are chosen."""
+    asked: dict[str, str] = st.session_state[_WEIGHTS_ASKED]
+    return WeightsOfLink(*(asked.get(key, "") for key in _OF_FILE))
+
+
+def forget_weights_of_link() -> None:
+    """Others were chosen."""
+    st.session_state[_WEIGHTS_ASKED] = {}
+
+
+def name_weights(weights: Weights | None) -> None:
+    """Put into the link which weights it is made with; None for no file's."""
+    texts = ("", "", "", "")
+    if weights:
+        digest = weights.layers[weights.layer].digest[:_DIGEST_DIGITS]
+        texts = (shown(weights.name), digest, weights.layer, weights.layout)
+    for key, text in zip(_OF_FILE, texts, strict=True):
+        _put_in_link(key, text)
+
+
+class WeightsOfLink(NamedTuple):
+    """What a link says of weights out of a file: its name, a digest, the layer and its layout."""
+
+    file: str
+    digest: str
+    layer: str
+    layout: str
+
+
 class Measurement:
     """Rows that were measured for a run, the steps that are left, None where none is under way, and why it failed."""
 
@@ -458,6 +553,15 @@ def link() -> str:
     query = [(key, text) for key in st.query_params for text in st.query_params.get_all(key)]
     base = (st.context.url or "").split("?")[0]
     return f"{base}?{urlencode(query)}" if query else base
+
+
+def _put_in_link(key: str, text: str) -> None:
+    """Text into the address under a key that no widget has; empty text takes it out."""
+    st.session_state[key] = text
+    if text and st.query_params.get(key) != text:
+        st.query_params[key] = text
+    elif not text and key in st.query_params:
+        del st.query_params[key]
 
 
 def _clip(number: int, low: int, high: int) -> int:
