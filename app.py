@@ -14,6 +14,7 @@ st.navigation(
     [
         st.Page("pages/explorer.py", title="Explorer", default=True),
         st.Page("pages/receptive_field.py", title="Receptive field"),
+        st.Page("pages/shape_doctor.py", title="Shape doctor"),
         st.Page("pages/device.py", title="Device"),
     ],
     position="top",

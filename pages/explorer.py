@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import streamlit as st
 
@@ -25,6 +26,7 @@ from pages._ui import (
     arithmetic_view,
     cached,
     controls,
+    doctor_controls,
     downloads,
     frame,
     head,
@@ -156,6 +158,14 @@ def show_details(
             run.file and run.file.trained,
         )
         downloads.take_away(program, run.volume, run.spec, output, sheet)
+        offer_doctor(run.spec.to_dict(), input_shape)
+
+
+def offer_doctor(arguments: Mapping[str, Any], input_shape: Shape) -> None:
+    """A button that opens the layer in the shape doctor, possible or not."""
+    if st.button("Open in the shape doctor", key="open_doctor", help="Why these sizes, and what would give others."):
+        query = doctor_controls.doctor_query(arguments, input_shape)
+        st.switch_page("pages/shape_doctor.py", query_params=query)
 
 
 def kernel_titles(run: Run) -> list[str]:
@@ -226,5 +236,8 @@ if run:
         with place.container() if new else place:
             show(run, page.output_shape, selection, job, planes)
     status.empty()
+elif page.asked.volume:
+    with page.notices:
+        offer_doctor(page.asked.arguments, (1, *page.asked.volume.shape))
 
 head.end(page)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Hashable
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,9 +18,11 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from conv3d_core import ConvSpec
+from conv3d_core.chain import Case
 from conv3d_core.edits import Edits, edited
 from conv3d_core.effective_field import strength_of
-from conv3d_core.engine import Content, Engine, Job, Planes
+from conv3d_core.engine import Attempt, Content, Engine, Job, Planes
+from conv3d_core.engine.memory import budget_bytes
 from conv3d_core.figures.channels import ChannelStatistics, HistogramInfo, channel_statistics, histogram_info
 from conv3d_core.figures.palette import value_range
 from conv3d_core.figures.thumbnail import thumbnail_png
@@ -39,7 +42,7 @@ from conv3d_core.volumes import (
     select_channel,
 )
 from conv3d_core.volumes.made import Size
-from conv3d_core.weights import Conv3dWeights
+from conv3d_core.weights import Checkpoint, Conv3dWeights, read_checkpoint
 from pages._ui import session, viewer
 
 Floats = NDArray[np.float32]
@@ -118,6 +121,43 @@ def engine_on(device: str) -> Engine:
 def plain_engine(device: str) -> Engine:
     """An engine on which MLX multiplies as its own build does, to compare."""
     return Engine(device=device, accelerate=False)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _attempt(name: str, _case: Case) -> Attempt:
+    return engine().attempt(_case.chain.layers, _case.input_shape)
+
+
+def attempt(case: Case) -> Attempt:
+    """What MLX itself says of a chain.
+
+    Raises:
+        SpecError: a layer that MLX cannot be asked about.
+        ShapeError: no shape.
+        EngineError: it could not be asked.
+    """
+    layers = [(layer.kind, layer.arguments) for layer in case.chain.layers]
+    return _attempt(repr((layers, case.input_shape)), case)
+
+
+@st.cache_data(ttl=60, show_spinner=False)
+def memory_budget() -> int:
+    """How many bytes a layer may take on this machine, about: it moves with what else runs there."""
+    return budget_bytes()
+
+
+@st.cache_resource(max_entries=2, show_spinner="Reading the weights ...")
+def checkpoint(file: str, name: str, _data: BytesIO) -> Checkpoint:
+    """The arrays of a file that was handed in.
+
+    Args:
+        file: a name for exactly this file.
+        name: what it is called.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    return read_checkpoint(_data.getvalue(), name)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -319,7 +319,7 @@ def _offer_paddings(arguments: dict[str, Any]) -> None:
             key=f"padding_{name}",
             help=problem or tip,
             disabled=padding is None,
-            on_click=session.setter(**_padding_state(padding)) if padding else None,
+            on_click=session.setter(**_axes_state("p", padding)) if padding else None,
         )
 
 
@@ -332,7 +332,8 @@ def _padding(name: str, arguments: dict[str, Any]) -> tuple[Triple | None, str]:
     return padding, ""
 
 
-def _padding_state(padding: Triple) -> dict[str, Any]:
-    if len(set(padding)) == 1:
-        return {"p3": False, "p": padding[0]}
-    return {"p3": True, **{f"p{letter.lower()}": number for letter, number in zip(AXES, padding, strict=True)}}
+def _axes_state(key: str, numbers: Triple) -> dict[str, Any]:
+    """One field where the axes are alike, else three."""
+    if len(set(numbers)) == 1:
+        return {f"{key}3": False, key: numbers[0]}
+    return {f"{key}3": True, **{f"{key}{letter.lower()}": n for letter, n in zip(AXES, numbers, strict=True)}}

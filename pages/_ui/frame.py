@@ -50,6 +50,15 @@ _STYLE = """
 .shape .size small {font-size: .72rem; opacity: .75;}
 .shape .size b {font-weight: 600;}
 .shape .what {opacity: .8;}
+.st-key-code textarea {
+  font: .82rem/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, 'Liberation Mono', monospace; tab-size: 4;
+}
+.st-key-examples button {min-height: 0; padding: .1rem .5rem;}
+.facts {overflow-x: auto;}
+.facts table {border-collapse: collapse; font-size: .87rem;}
+.facts th {text-align: left; padding: .25rem .9rem .25rem 0; white-space: nowrap;}
+.facts td {padding: .3rem .9rem .3rem 0; border-top: 1px solid color-mix(in srgb, currentColor 18%, transparent);
+  vertical-align: top; min-width: 7rem;}
 </style>
 """
 
@@ -98,6 +107,15 @@ def errors(slots: Slots, main: DeltaGenerator) -> Iterator[Caught]:
         caught.error = error
         slots.show(error)
         main.error(plain(error))
+
+
+@contextmanager
+def answers(place: DeltaGenerator) -> Iterator[None]:
+    """That a question has no answer is one, and nobody's mistake: it is said in passing."""
+    try:
+        yield
+    except Conv3dError as error:
+        place.markdown(f":small[:orange[{plain(error)}]]")
 
 
 def warn(place: DeltaGenerator, texts: Iterable[str]) -> None:

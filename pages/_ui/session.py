@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlencode
 
@@ -44,6 +45,8 @@ _DEFAULT = "_default_"
 _EDITS = "_edits"
 _EDITS_ASKED = "_edits_asked"
 _EDIT_ERROR = "_edit_error"
+_CHANGES = "_changes"
+_REFUSED = "_refused"
 _WEIGHTS = "_weights"
 _WEIGHTS_ERROR = "_weights_error"
 _WEIGHTS_AWAY = "_weights_away"
@@ -55,6 +58,9 @@ _EDIT, _OF_FILE = "edit", ("wf", "wd", "wl", "wr")
 _DIGEST_DIGITS = 12
 # How many steps back there are, and of how many sources of weights the edits are kept.
 _MAX_STEPS = 64
+
+# What pages are about: those about the same have the same in their address.
+Subject = Literal["layer", "chain"]
 
 
 def begin() -> None:
@@ -90,21 +96,35 @@ def not_taken() -> list[str]:
     return problems
 
 
-def take_along(page: str) -> None:
-    """Let what is set on one page be set on the next. Call before any widget.
+def take_along(page: str, subject: Subject = "layer") -> None:
+    """Let what is set on one page be set on the next one with the same subject. Call before any widget.
 
-    Streamlit does it by itself, but for what a link has set and nobody has touched since.
+    Streamlit does it by itself, but for what a link has set and nobody has touched since. What a link from another
+    page asks for takes the place of all that was set.
     """
     came, st.session_state[_PAGE] = st.session_state.get(_PAGE, page), page
-    if came != page:
-        for key, value in st.session_state.get(_SET, {}).items():
-            st.session_state[key] = value
-            st.query_params[key] = _as_query(value)
+    if came == page:
+        return
+    before = _set(subject)
+    if st.query_params:
+        _keep_for_undo({key: before[key] for key in before if key in st.query_params})
+        for key in before:
+            st.session_state.pop(key, None)
+        return
+    for key, value in before.items():
+        st.session_state[key] = value
+        st.query_params[key] = _as_query(value)
 
 
-def remember() -> None:
-    """Remember what is set, for the next page. Call behind all widgets."""
-    st.session_state[_SET] = {key: st.session_state[key] for key in st.query_params if key in st.session_state}
+def remember(subject: Subject = "layer") -> None:
+    """Remember what is set, for the next page with this subject. Call behind all widgets."""
+    _set(subject).clear()
+    _set(subject).update({key: st.session_state[key] for key in st.query_params if key in st.session_state})
+
+
+def _set(subject: Subject) -> dict[str, Any]:
+    found: dict[str, Any] = st.session_state.setdefault(_SET, {}).setdefault(subject, {})
+    return found
 
 
 def settle(key: str, default: Any, low: int | None = None, high: int | None = None) -> None:
@@ -157,6 +177,48 @@ def setter(**values: Any) -> Callable[[], None]:
     return assign
 
 
+def changer(**values: Any) -> Callable[[], None]:
+    """A callback as `setter` gives, whose change can be taken back."""
+
+    def change() -> None:
+        _keep_for_undo({key: st.session_state[key] for key in values if key in st.session_state})
+        setter(**values)()
+
+    return change
+
+
+def _keep_for_undo(before: dict[str, Any]) -> None:
+    changes: list[dict[str, Any]] = st.session_state.setdefault(_CHANGES, [])
+    if before:
+        changes.append(before)
+        del changes[:-_MAX_STEPS]
+
+
+def has_changed() -> bool:
+    """Whether there is such a change."""
+    return bool(st.session_state.get(_CHANGES))
+
+
+def take_back() -> None:
+    """Take the last such change back. Call in a callback."""
+    setter(**st.session_state[_CHANGES].pop())()
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """In a callback: what cannot be done is kept, and told by `refused` in the run that follows."""
+    try:
+        yield
+    except Conv3dError as error:
+        st.session_state[_REFUSED] = error
+
+
+def refused() -> Conv3dError | None:
+    """What the callback before this run could not do; asked for once."""
+    found: Conv3dError | None = st.session_state.pop(_REFUSED, None)
+    return found
+
+
 def triggered(key: str, name: str) -> Any:
     """What an element of our own has just sent; call in the callback that it caused."""
     return st.session_state[key][name]
@@ -198,6 +260,11 @@ def show(key: str, value: Any, anew: bool = False) -> None:
 def value(key: str) -> Any:
     """What a widget shows."""
     return st.session_state[key]
+
+
+def value_or(key: str, default: Any) -> Any:
+    """What a widget shows, or will show where it was not drawn yet."""
+    return st.session_state.get(key, default)
 
 
 class Given(NamedTuple):

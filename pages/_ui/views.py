@@ -36,12 +36,26 @@ _PLOTLY = {
 def header(arguments: Mapping[str, Any], input_shape: Sequence[int] | None, output_shape: Sequence[int] | None) -> None:
     """The constructor call and the shapes, at all times, also where the layer is impossible or no volume is ready."""
     st.code(write_call("nn.Conv3d", arguments), language="python", wrap_lines=True)
-    before = _sizes(input_shape) if input_shape else "<b>no volume</b>"
-    after = f'{_sizes(output_shape)}<span class="what">output</span>' if output_shape else "<b>no output</b>"
+    before = shape_html(input_shape) if input_shape else "<b>no volume</b>"
+    through(before, shape_html(output_shape) if output_shape else "", "no output")
+
+
+def through(before: str, after: str, nothing: str) -> None:
+    """What goes in and what comes out, as HTML; or why nothing does, in a few words."""
+    after = f'{after}<span class="what">output</span>' if after else f"<b>{nothing}</b>"
     st.html(
         f'<div class="shape"><span class="what">input</span>{before}'
         f'<span aria-hidden="true">\N{RIGHTWARDS ARROW}</span>{after}</div>'
     )
+
+
+def shape_html(shape: Sequence[int], letters: str = "NDHWC") -> str:
+    """Sizes under the letters of their axes."""
+    cells = "".join(
+        f'<span class="size"><small>{letter}</small><b>{html.escape(f"{n}")}</b></span>'
+        for letter, n in zip(letters, shape, strict=True)
+    )
+    return f'<span class="sizes" role="img" aria-label="{tuple(shape)}">{cells}</span>'
 
 
 def volume_facts(volume: Volume, value_range: tuple[float, float] | None) -> None:
@@ -201,14 +215,6 @@ def _size_card(axis: AxisShape) -> None:
 
 def _positions(n: int) -> str:
     return "the last padded position" if n == 1 else f"the last {n} padded positions"
-
-
-def _sizes(shape: Sequence[int]) -> str:
-    cells = "".join(
-        f'<span class="size"><small>{letter}</small><b>{html.escape(f"{n}")}</b></span>'
-        for letter, n in zip("NDHWC", shape, strict=True)
-    )
-    return f'<span class="sizes" role="img" aria-label="{tuple(shape)}">{cells}</span>'
 
 
 def _note(text: str) -> None:

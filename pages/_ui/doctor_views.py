@@ -1,0 +1,123 @@
+"""What the shape doctor says. One function a view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from conv3d_core.chain import Case, Chain, Passed
+from conv3d_core.chain.trace import Report
+from conv3d_core.diagnosis import Finding
+from conv3d_core.engine import Attempt
+from conv3d_core.figures.chain_table import table_info
+from conv3d_core.figures.cost import count
+from conv3d_core.figures.geometry import CHANNELS, SPACE, geometry_info, geometry_svg, input_letters
+from conv3d_core.figures.palette import ACCENT
+from conv3d_core.shapes import format_bytes
+from pages._ui import chain_table, frame, picture, views
+from pages._ui.doctor_controls import title
+
+NAMES = {"mlx": "MLX", "torch": "PyTorch"}
+MARKS = {
+    "error": ":red[**Does not work**]",
+    "silent": ":orange[**Runs, and is not right**]",
+    "hint": ":blue[**Good to know**]",
+}
+
+
+def verdict(report: Report) -> None:
+    """In two lines: what goes in, what comes out, what it costs; or where it ends."""
+    chain = report.case.chain
+    before = views.shape_html(report.case.input_shape, input_letters(report.case.input_shape, chain.framework))
+    after = views.shape_html(report.output_shape, report.rows[-1].letters) if report.rows else ""
+    failed = report.failed
+    views.through(
+        before, after if failed is None else "", "no layer" if failed is None else f"fails at layer {failed + 1}"
+    )
+    layers = f"{len(chain.layers)} layer{'s' * (len(chain.layers) != 1)}"
+    facts = [
+        f"read as {NAMES[chain.framework]}",
+        layers,
+        f"{report.parameters:,} parameters",
+        f"{count(report.macs)} MACs",
+        f"at most {format_bytes(report.peak_bytes)} at once",
+    ]
+    st.markdown(f":small[{' · '.join(facts)}]")
+
+
+def passed(chain: Chain) -> None:
+    """What was not understood, by line."""
+    for one in chain.passed:
+        if one.before is not None and not one.keeps_shape:
+            where = f"layer {one.before + 1} on" if one.before < len(chain.layers) else "there on"
+            st.warning(f"{_passed(one)}. Shapes are uncertain from {where}.")
+    beside = [one for one in chain.passed if one.before is None or one.keeps_shape]
+    if beside:
+        with st.expander(f"{len(beside)} other line{'s' * (len(beside) != 1)} passed over", key="beside"):
+            for one in beside:
+                st.markdown(f":small[{_passed(one)}]")
+
+
+def _passed(one: Passed) -> str:
+    text = one.text.rstrip(",")
+    why = one.why.removeprefix(f"{text}: ")
+    return f"Line {one.line}, `{text.replace('`', chr(39))}`, is passed over: {frame.plain(why)}"
+
+
+def finding(number: int, found: Finding, chain: Chain, apply: Callable[[Case], Callable[[], None]]) -> None:
+    """What, where, the numbers, and what would work, a click each."""
+    where = ""
+    if found.layer is not None and found.layer < len(chain.layers):
+        layer = chain.layers[found.layer]
+        line = f", line {layer.line}" if layer.line else ""
+        where = f" :small[layer {found.layer + 1}, {frame.plain(title(layer))}{line}]"
+    st.markdown(f"{MARKS[found.severity]}{where}")
+    st.markdown(frame.plain(found.words))
+    if found.formula:
+        st.code(found.formula, language=None, wrap_lines=True)
+    if found.fixes:
+        with st.container(horizontal=True, gap="xsmall"):
+            for rank, fix in enumerate(found.fixes):
+                st.button(
+                    frame.plain(fix.words),
+                    key=f"fix_{number}_{rank}",
+                    type="primary" if rank == 0 and found.severity == "error" else "secondary",
+                    on_click=apply(fix.case),
+                )
+
+
+def own_words(attempt: Attempt, failed: int | None) -> None:
+    """What MLX itself says: its exception; or that it says nothing, and what shape it announces.
+
+    Args:
+        attempt: what came of it.
+        failed: the layer that does not work, by our reckoning.
+    """
+    if attempt.failed is not None:
+        st.markdown(f":small[What MLX itself says, at layer {attempt.failed + 1}:]")
+        st.code(f"{attempt.error}: {attempt.message}", language=None, wrap_lines=True)
+    elif failed is not None:
+        st.markdown(
+            f":small[MLX itself says nothing: for layer {failed + 1} it announces the shape {attempt.shapes[failed]}.]"
+        )
+
+
+def all_well() -> None:
+    """Nothing was found."""
+    st.success("Every layer takes what comes to it, and nothing else was found.")
+
+
+def table(report: Report, chosen: int | None, on: chain_table.Actions) -> None:
+    """A row a layer; its arguments can be edited in place, and the rows moved."""
+    chain_table.show(table_info(report), chosen, on)
+
+
+def geometry(report: Report) -> None:
+    """The arrays to scale."""
+    picture.show(geometry_svg(geometry_info(report)), "geometry")
+    st.html(
+        f'<div class="legend"><span><i style="background: {SPACE}"></i>voxels to scale: width, height, and depth into '
+        f'the picture</span><span><i style="background: {CHANNELS}"></i>channels</span><span><i style="border: 2px '
+        f'solid {ACCENT}"></i>the kernel that reads them</span></div>'
+    )
