@@ -104,12 +104,15 @@ class Report:
         rows: one a layer, up to the one that fails.
         failed: index of that layer; None where all layers take what comes to them, or there is none.
         error: why; its ``field`` is the argument by MLX's name or "input", its ``axis`` D, H or W.
+        input_letters: of the input's axes, as the layers read them; "NCDHW" for MLX, too, where the text turns it.
+            Empty where it is no input.
     """
 
     case: Case
     rows: tuple[Row, ...]
     failed: int | None = None
     error: Conv3dError | None = None
+    input_letters: str = ""
 
     @property
     def parameters(self) -> int:
@@ -165,11 +168,13 @@ def trace(case: Case) -> Report:
     except ShapeError as error:
         return Report(case, (), 0 if chain.layers else None, error)
     rows: list[Row] = []
-    letters, told, lost = rearranging.UNTOLD[: len(shape)], False, len(chain.layers)
+    letters = input_letters = rearranging.UNTOLD[: len(shape)]
+    told, lost = False, len(chain.layers)
     failed: tuple[int, Conv3dError] | tuple[None, None] = (None, None)
     for index, layer in enumerate(chain.layers):
         if not told and not _asks_nothing(layer):
-            letters, told = _tell(rows, letters, chain.framework), True
+            names, told = _tell(rows, letters, chain.framework), True
+            letters, input_letters = letters.translate(names), input_letters.translate(names)
         try:
             _check_names(layer, chain.framework)
             effect = RULES[layer.kind](Given(layer, chain.framework, shape, letters))
@@ -182,8 +187,8 @@ def trace(case: Case) -> Report:
             lost = min(lost, index)
         shape, letters = effect.shape, effect.letters
     if not told:
-        _tell(rows, letters, chain.framework)
-    return Report(case, _reached(rows, lost), *failed)
+        input_letters = input_letters.translate(_tell(rows, letters, chain.framework))
+    return Report(case, _reached(rows, lost), failed[0], failed[1], input_letters)
 
 
 def window(report: Report, index: int, output: Sequence[int]) -> Window | None:
@@ -265,8 +270,8 @@ def _asks_nothing(layer: Layer) -> bool:
     return layer.family in _ASK_NOTHING or layer.kind in ("Transpose", "ExpandDims")
 
 
-def _tell(rows: list[Row], letters: str, framework: Framework) -> str:
-    """What the axes are, from how the framework reads so many, for the rows before as well."""
+def _tell(rows: list[Row], letters: str, framework: Framework) -> dict[int, str]:
+    """What each letter stands for, from how the framework reads so many axes; and said so in the rows before."""
     layout = LAYOUTS[framework]
     names = {
         1: "F",
@@ -277,7 +282,7 @@ def _tell(rows: list[Row], letters: str, framework: Framework) -> str:
     }.get(len(letters), "?" * len(letters))
     told = dict(zip(map(ord, letters), names, strict=True))
     rows[:] = [replace(row, letters=row.letters.translate(told)) for row in rows]
-    return names
+    return told
 
 
 def _reached(rows: Sequence[Row], lost: int) -> tuple[Row, ...]:

@@ -51,7 +51,7 @@ def settings_in_case(
     layer = case.chain.layers[index]
     shape = to_ndhwc(given, case.chain.framework)
     found = []
-    for solution in solve(_spec(layer), shape):
+    for solution in solve(spec_of(layer), shape):
         resized = solution.input_shape != shape
         # Behind other layers the array is what they make of it: only its batch is that of the case.
         if resized and index and solution.input_shape[1:] != shape[1:]:
@@ -83,7 +83,7 @@ def field_in_case(case: Case, index: int, wanted: int | tuple[int, int, int]) ->
     ['padding=2, dilation=2', 'kernel_size=5, padding=2']
     """
     layer = case.chain.layers[index]
-    spec = _spec(layer)
+    spec = spec_of(layer)
     reading: list[ConvSpec] = []
     place = None
     for number, other in enumerate(case.chain.layers):
@@ -188,8 +188,12 @@ def _counted(case: Case, index: int) -> bool:
     return any(layer.family in _COUNTING for layer in case.chain.layers[index + 1 :])
 
 
-def _spec(layer: Layer) -> ConvSpec:
-    """The layer's arithmetic of sizes, which groups and padding modes do not change."""
+def spec_of(layer: Layer) -> ConvSpec:
+    """A Conv3d's arithmetic of sizes, which groups and padding modes do not change.
+
+    Raises:
+        SpecError: it is none.
+    """
     if layer.kind != "Conv3d":
         return layer.spec()  # which says so
     return ConvSpec.from_arguments(_without(layer.arguments, "groups", "padding_mode"))

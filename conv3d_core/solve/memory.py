@@ -37,8 +37,7 @@ def settings_for_memory(spec: ConvSpec, input_shape: Sequence[int], memory_bytes
     input (1, 96, 96, 96, 1) - 1005.11 MiB
     stride=2 - 326.86 MiB
     """
-    if isinstance(memory_bytes, bool) or not isinstance(memory_bytes, int) or memory_bytes < 1:
-        raise SpecError("memory", f"{shown(memory_bytes)} is no number of bytes", "give an integer >= 1")
+    check_limit(memory_bytes)
     spec.output_shape(input_shape)
     n, d, h, w, c = (int(size) for size in input_shape)
     shape = (n, d, h, w, c)
@@ -58,6 +57,12 @@ def settings_for_memory(spec: ConvSpec, input_shape: Sequence[int], memory_bytes
             value=memory_bytes,
         )
     return tuple(found)
+
+
+def check_limit(memory_bytes: object) -> None:
+    """Raises SpecError where a limit is no integer >= 1."""
+    if isinstance(memory_bytes, bool) or not isinstance(memory_bytes, int) or memory_bytes < 1:
+        raise SpecError("memory", f"{shown(memory_bytes)} is no number of bytes", "give an integer >= 1")
 
 
 def in_proportion(input_shape: Shape, longest: int) -> Shape:

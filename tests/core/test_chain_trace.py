@@ -159,12 +159,13 @@ class TestAxes:
         assert shapes_of(report) == [(1, 8, 9, 10, 3), (1, 6, 9, 10, 4)]
         assert [row.letters for row in report.rows] == ["NDHWC", "NDHWC"]
         assert report.rows[1].reach == ((3, 1, 1), (1, 1, 1))
+        assert report.input_letters == "NCDHW"
 
     def test_axes_that_were_missing_are_there_once_a_layer_has_read_them(self) -> None:
         layers = (layer("ExpandDims", axis=0), layer("ReLU"), layer("ExpandDims", axis=-1), conv(1, 2, 3))
         report = traced((5, 6, 7), *layers)
         assert [row.letters for row in report.rows] == ["NDHW", "NDHW", "NDHWC", "NDHWC"]
-        assert report.output_shape == (1, 3, 4, 5, 2)
+        assert (report.output_shape, report.input_letters) == ((1, 3, 4, 5, 2), "DHW")
         torch = traced((5, 6, 7), layer("ExpandDims", axis=0), conv(1, 2, 3), framework="torch")
         assert [row.letters for row in torch.rows] == ["CDHW", "CDHW"]
 
@@ -628,6 +629,9 @@ class TestErrors:
     def test_an_input_that_is_none_has_no_layer_to_blame(self) -> None:
         assert traced((0, 1)).failed is None
         assert error_of(traced((0, 1))).field == "input"
+        assert traced((0, 1)).input_letters == ""
+        assert traced((1, 8, 8, 8, 2), conv(1, 8, 3)).input_letters == "NDHWC"
+        assert traced((4, 8), layer("ReLU")).input_letters == "NF"
 
 
 garbage = st.recursive(
