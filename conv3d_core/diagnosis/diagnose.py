@@ -85,7 +85,7 @@ def _hedged(finding: Finding, case: Case) -> Finding | None:
     begin = case.chain.uncertain_from
     if begin is None or finding.layer is None or finding.layer < begin or finding.code in SHAPELESS:
         return None
-    passed = next(passed for passed in case.chain.passed if passed.before == begin)
+    passed = next(item for item in case.chain.passed if item.before == begin and not item.keeps_shape)
     words = f"If line {passed.line}, which is passed over, leaves the array as it is: {finding.words}"
     return replace(finding, severity="hint", words=words)
 

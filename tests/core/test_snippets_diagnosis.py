@@ -83,3 +83,12 @@ def test_every_change_works_in_reality(snippet: Snippet) -> None:
             assert again.framework == before.chain.framework
             left = diagnose(fix.case)
             assert (finding.code, finding.words) not in [(other.code, other.words) for other in left.findings]
+
+
+def test_a_step_that_changes_values_alone_makes_nothing_uncertain() -> None:
+    text = "x = nn.Conv3d(1, 8, 3)(x)\nx = x * 2\n{}x = nn.Conv3d(8, 8, 9)(x)"
+    (found,) = diagnose(Case(read_chain(text.format("")), (1, 8, 8, 8, 1))).findings
+    assert (found.code, found.severity) == ("kernel-too-large", "error")
+    (hint,) = diagnose(Case(read_chain(text.format("x = roll(x)\n")), (1, 8, 8, 8, 1))).findings
+    assert hint.severity == "hint"
+    assert hint.words.startswith("If line 3, which is passed over, leaves the array as it is: ")
