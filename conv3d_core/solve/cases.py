@@ -56,7 +56,7 @@ def settings_in_case(
         # Behind other layers the array is what they make of it: only its batch is that of the case.
         if resized and index and solution.input_shape[1:] != shape[1:]:
             continue
-        if "out_channels" in solution.changes and _counted(case, index):
+        if "out_channels" in solution.changes and (_counted(case, index) or _splits_groups(layer, solution)):
             continue
         answer = _applied(case, index, solution)
         if resized and answer.case:
@@ -186,6 +186,12 @@ def _applied(case: Case, index: int, solution: Solution) -> Solution:
 def _counted(case: Case, index: int) -> bool:
     """Whether a layer behind it says how many channels it gets."""
     return any(layer.family in _COUNTING for layer in case.chain.layers[index + 1 :])
+
+
+def _splits_groups(layer: Layer, solution: Solution) -> bool:
+    """Whether the output channels of an answer are none that PyTorch's groups divide."""
+    groups = layer.arguments.get("groups", 1)
+    return isinstance(groups, int) and groups > 0 and solution.spec.out_channels % groups > 0
 
 
 def spec_of(layer: Layer) -> ConvSpec:

@@ -125,6 +125,15 @@ def test_a_smaller_batch_is_that_of_the_whole_case() -> None:
     assert [answer.words for answer in found[1:]] == ["stride=2"]
 
 
+@pytest.mark.parametrize("memory_bytes", range(250_000, 300_000, 10_000))
+def test_groups_are_never_split(memory_bytes: int) -> None:
+    case = case_of("import torch.nn as nn\nnn.Sequential(nn.Conv3d(8, 64, 3, groups=4))", 1, 8, 8, 8, 8)
+    limit = functools.partial(settings_for_memory, memory_bytes=memory_bytes)
+    for found in settings_in_case(case, 0, case.input_shape, limit):
+        assert found.case
+        torch_shape(found.case.chain, found.case.input_shape)
+
+
 # --- receptive field ------------------------------------------------------------------------------------------------
 
 
