@@ -43,7 +43,7 @@ if case:
     found = diagnose(case, cached.memory_budget())
     report = found.report
     with right:
-        words, undo = st.columns([5, 1])
+        words, undo = st.columns([7, 1])
         with words:
             doctor_views.verdict(report)
         with undo:

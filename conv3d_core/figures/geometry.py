@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from conv3d_core.chain.layer import LAYOUTS, Framework, Layer, Sizes
+from conv3d_core.chain.layer import Layer, Sizes
 from conv3d_core.chain.sizes import write_argument
 from conv3d_core.chain.trace import Report
 from conv3d_core.figures.palette import ACCENT, LINE
@@ -78,7 +78,8 @@ class GeometryInfo:
 def geometry_info(report: Report) -> GeometryInfo:
     """The arrays of a traced chain."""
     chain = report.case.chain
-    shape, letters = report.case.input_shape, input_letters(report.case.input_shape, chain.framework)
+    shape = report.case.input_shape
+    letters = report.input_letters or "?" * len(shape)
     blocks = [_block(shape, letters)]
     through: list[str] = []
     for row in report.rows:
@@ -96,19 +97,6 @@ def geometry_info(report: Report) -> GeometryInfo:
         last = blocks[-1]
         blocks[-1] = replace(last, after=tuple(through))
     return GeometryInfo(tuple(blocks), failed)
-
-
-def input_letters(shape: Sizes, framework: Framework) -> str:
-    """What a framework takes the axes of an input to be; a question mark where it has no word for one.
-
-    >>> input_letters((1, 8, 8, 8, 2), "mlx"), input_letters((2, 8, 8, 8), "torch"), input_letters((1, 5), "mlx")
-    ('NDHWC', 'CDHW', 'NF')
-    """
-    layout = LAYOUTS[framework]
-    by_rank = {5: layout, 2: "NF"}
-    if framework == "torch":
-        by_rank[4] = layout[1:]
-    return by_rank.get(len(shape), "?" * len(shape))
 
 
 def brief(layer: Layer) -> str:

@@ -23,8 +23,8 @@ from conv3d_core.solve import (
     even_sizes_in_case,
     field_in_case,
     half,
+    memory_in_case,
     same,
-    settings_for_memory,
     settings_for_output,
     settings_in_case,
 )
@@ -32,7 +32,7 @@ from conv3d_core.solve.even import EvenSizes
 from conv3d_core.spec import ConvSpec, Shape
 from conv3d_core.volumes.limits import MIB
 from conv3d_core.weights import Checkpoint, conv3d_layers, convert, write_npz, write_safetensors
-from pages._ui import cached, doctor_controls, frame
+from pages._ui import cached, doctor_controls, frame, weight_controls
 from pages._ui.doctor_views import NAMES
 
 SAME, HALF, OUTPUT, FIELD, MEMORY, EVEN = "same", "half", "output size", "receptive field", "memory", "even sizes"
@@ -44,7 +44,7 @@ HELP = {
     HALF: "Half as many outputs as inputs.",
     OUTPUT: "Settings of the layer that give this output.",
     FIELD: "Settings of the layer with which the chain spans so many voxels of the input.",
-    MEMORY: "Settings, or an input, with which the layer stays below.",
+    MEMORY: "An input, or settings of the layer, with which no layer holds more.",
     EVEN: "Input sizes for which every layer divides evenly.",
 }
 FIND_OUT = "find out"
@@ -99,6 +99,8 @@ def _solutions(report: Report, index: int, question: str, wish: Any) -> tuple[So
     case = report.case
     if question == FIELD:
         return field_in_case(case, index, wish)
+    if question == MEMORY:
+        return memory_in_case(case, index, wish)
     given = doctor_controls.given_to(report, index)
     if given is None:
         raise SpecError("layer", f"the input does not come as far as layer {index + 1}", "mend the one before")
@@ -106,7 +108,6 @@ def _solutions(report: Report, index: int, question: str, wish: Any) -> tuple[So
         SAME: same,
         HALF: half,
         OUTPUT: lambda spec, shape: settings_for_output(spec, shape, wish),
-        MEMORY: lambda spec, shape: settings_for_memory(spec, shape, wish),
     }
     return settings_in_case(case, index, given, solve[question])
 
@@ -206,8 +207,9 @@ def _weights(chain: Chain) -> None:
 
 def _readings(checkpoint: Checkpoint) -> None:
     """How each Conv3d of a file can be read."""
+    layers = conv3d_layers(checkpoint)
     rows = []
-    for layer in conv3d_layers(checkpoint):
+    for layer in layers:
         chosen = next(reading for reading in layer.readings if reading.layout == layer.layout)
         cells = [
             layer.name,
@@ -221,6 +223,9 @@ def _readings(checkpoint: Checkpoint) -> None:
         ]
         rows.append(cells)
     st.html(_html_table(["Conv3d", "as stored", "read as MLX's", "read as PyTorch's", "likelier"], rows))
+    doubtful = next((layer for layer in layers if layer.ambiguous), None)
+    if doubtful:
+        weight_controls.show_readings(doubtful)
 
 
 def _differences() -> None:

@@ -12,7 +12,7 @@ from conv3d_core.diagnosis import Finding
 from conv3d_core.engine import Attempt
 from conv3d_core.figures.chain_table import table_info
 from conv3d_core.figures.cost import count
-from conv3d_core.figures.geometry import CHANNELS, SPACE, geometry_info, geometry_svg, input_letters
+from conv3d_core.figures.geometry import CHANNELS, SPACE, geometry_info, geometry_svg
 from conv3d_core.figures.palette import ACCENT
 from conv3d_core.shapes import format_bytes
 from pages._ui import chain_table, frame, picture, views
@@ -29,20 +29,19 @@ MARKS = {
 def verdict(report: Report) -> None:
     """In two lines: what goes in, what comes out, what it costs; or where it ends."""
     chain = report.case.chain
-    before = views.shape_html(report.case.input_shape, input_letters(report.case.input_shape, chain.framework))
+    shape = report.case.input_shape
+    before = views.shape_html(shape, report.input_letters or "?" * len(shape))
     after = views.shape_html(report.output_shape, report.rows[-1].letters) if report.rows else ""
     failed = report.failed
-    views.through(
-        before, after if failed is None else "", "no layer" if failed is None else f"fails at layer {failed + 1}"
-    )
-    layers = f"{len(chain.layers)} layer{'s' * (len(chain.layers) != 1)}"
-    facts = [
-        f"read as {NAMES[chain.framework]}",
-        layers,
-        f"{report.parameters:,} parameters",
-        f"{count(report.macs)} MACs",
-        f"at most {format_bytes(report.peak_bytes)} at once",
-    ]
+    nothing = "no layer" if failed is None else f"fails at layer {failed + 1}"
+    views.through(before, after if failed is None else "", nothing)
+    facts = [f"{NAMES[chain.framework]}, {len(chain.layers)} layer{'s' * (len(chain.layers) != 1)}"]
+    if report.rows:
+        facts += [
+            f"{report.parameters:,} parameters",
+            f"{count(report.macs)} MACs",
+            f"{format_bytes(report.peak_bytes)} at once",
+        ]
     st.markdown(f":small[{' · '.join(facts)}]")
 
 

@@ -70,6 +70,17 @@ def say(trained: Trained, spec: ConvSpec | None) -> None:
     st.markdown(f":small[Weights: {words}]")
 
 
+def show_readings(layer: Conv3dWeights) -> None:
+    """The first kernel in both layouts, of a layer whose sizes do not tell them apart: the eye may."""
+    st.markdown(f":small[{frame.plain(clean(layer.name))} can be read both ways. Its first kernel:]")
+    with st.container(horizontal=True, gap="medium"):
+        for layout in LAYOUTS:
+            kernel = layer.weight(layout)[0, ..., 0]
+            with st.container(gap="xsmall", width=150):
+                st.markdown(f":small[{LAYOUTS[layout]}]")
+                st.image(views.address(kernel_png(kernel)), alt=f"The first kernel, read as {LAYOUTS[layout]}")
+
+
 def offer_layer(trained: Trained) -> None:
     """A button that sets the layer as it is in the file."""
     st.button(
@@ -104,12 +115,7 @@ def _ask_layout(stored: session.Weights, chosen: Conv3dWeights) -> None:
         help="\n\n".join(["PyTorch has the axes (O, I, KD, KH, KW), MLX has (O, KD, KH, KW, I).", *reasons]),
     )
     if chosen.ambiguous:
-        st.markdown(":small[Both readings are possible. The first kernel in each:]")
-        for layout, column in zip(LAYOUTS, st.columns(2), strict=True):
-            kernel = chosen.weight(layout)[0, ..., 0]
-            with column.container(gap="xsmall"):
-                st.markdown(f":small[{LAYOUTS[layout]}]")
-                st.image(views.address(kernel_png(kernel)), alt=f"The first kernel, read as {LAYOUTS[layout]}")
+        show_readings(chosen)
 
 
 def _reading(layer: Conv3dWeights, layout: Framework) -> Reading:

@@ -126,7 +126,7 @@ def test_both_readings_of_an_ambiguous_weight_are_shown_and_either_runs(open_exp
     cube = DRAW.normal(size=(3, 3, 3, 3, 3)).astype(np.float32)
     page = open_explorer(volume=FIBRES, weights="From a file")
     hand_in(page, "cube.npz", npz({"conv.weight": cube}))
-    assert "Both readings are possible." in page.words
+    assert "can be read both ways. Its first kernel:" in page.words
     assert len(page.app.sidebar.image) == 2 + 6  # and the six orders of the volume's axes
     for layout, weight in (("mlx", cube), ("torch", cube.transpose(0, 2, 3, 4, 1))):
         page.set(weights_layout=layout)
