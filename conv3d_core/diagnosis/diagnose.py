@@ -16,7 +16,8 @@ from conv3d_core.diagnosis.inputs import layout_draft
 from conv3d_core.diagnosis.memory import memory_draft
 from conv3d_core.diagnosis.ranking import Seen, fixes
 from conv3d_core.diagnosis.returns import off_by_one
-from conv3d_core.diagnosis.silent import merged, row_drafts
+from conv3d_core.diagnosis.silent import row_drafts
+from conv3d_core.diagnosis.unread import merged
 
 # What is so whatever was passed over before.
 SHAPELESS = ("dead-bias",)
@@ -75,9 +76,8 @@ def _drafts(report: Report, memory_bytes: int | None) -> Iterator[Draft]:
 
 
 def _goes_with(finding: Finding, rounded: Finding) -> bool:
-    """Whether a pooling drops voxels on the way to a size that does not come back."""
-    way = (finding.layer or 0) < (rounded.layer or 0)
-    return (finding.code, finding.severity) == ("dropped-voxels", "hint") and way
+    """Whether voxels are dropped on the way to a size that does not come back."""
+    return finding.code == "dropped-voxels" and (finding.layer or 0) < (rounded.layer or 0)
 
 
 def _hedged(finding: Finding, case: Case) -> Finding | None:

@@ -173,14 +173,13 @@ def _set(chain: Chain, index: int, values: Mapping[str, object]) -> Chain:
     return with_arguments(chain, index, **given)
 
 
-def _said(layer: Layer, framework: Framework) -> tuple[str, dict[str, str]]:
-    """Kind and arguments other than the default, as text: True == 1, and would be another call."""
+def _said(layer: Layer, framework: Framework) -> tuple[str, str, dict[str, str]]:
+    """Kind, "2d" in the name, and arguments other than the default, as text: True == 1, and would be another call."""
     signature, _ = KINDS[layer.kind].signatures(framework)
     defaults = signature.defaults if signature else {}
     said = {name: repr(short(value)) for name, value in layer.arguments.items()}
-    return layer.kind, {
-        name: text for name, text in said.items() if name not in defaults or text != repr(defaults[name])
-    }
+    written = {name: text for name, text in said.items() if name not in defaults or text != repr(defaults[name])}
+    return layer.kind, layer.call[-2:] if layer.call.endswith(("1d", "2d")) else "", written
 
 
 def _any_default(layer: Layer, name: str) -> object:
@@ -197,11 +196,10 @@ def _in_place(chain: Chain, index: int, layer: Layer) -> Chain | None:
     old = chain.layers[index]
     if old.span is None or not old.call.rpartition(".")[2][:1].isupper():
         return None
-    signature = getattr(KINDS[layer.kind], chain.framework)
-    if signature is None:
+    if KINDS[layer.kind].signatures(chain.framework)[0] is None:
         return None
     prefix = "".join(old.call.rpartition(".")[:2])
-    call = layer_call(layer, chain.framework, prefix + signature.call)
+    call = prefix + layer_call(layer, chain.framework).removeprefix("nn.")
     text = chain.text[: old.span[0]] + call + chain.text[old.span[1] :]
     try:
         found = read_chain(text, chain.framework)

@@ -38,6 +38,8 @@ def ranks_draft(failure: Failure) -> Draft | None:
 
 def other_norms(failure: Failure) -> Iterator[Change]:
     """Norms that take volumes, in the place of the layer."""
+    if not failure.shape:
+        return
     channels = failure.shape[1 if failure.framework == "torch" and len(failure.shape) > 1 else -1]
     index, torch = failure.index, failure.framework == "torch"
     groups = max(number for number in range(1, MOST_GROUPS + 1) if channels % number == 0)

@@ -63,8 +63,8 @@ def _values(layer: Layer, framework: Framework, name: str, shape: Sizes) -> Iter
         yield from difflib.get_close_matches(written, WORDS[name], len(WORDS[name]), 0.5)
     elif isinstance(value, bool | str) or value is None:
         yield from (True, False) if value else (False, True)
-    elif isinstance(value, int | float) and math.isfinite(value):
-        yield from (abs(value), round(value)) if abs(value) < MAX_ELEMENTS else ()
+    elif isinstance(value, int | float) and abs(value) <= MAX_ELEMENTS:
+        yield from (abs(value), round(value))
     if name == "scale_factor":
         yield from _scales(value)
     if name in TOLD:
@@ -103,7 +103,7 @@ def _number(value: object) -> int | float | None:
     if isinstance(value, str):
         text = value.strip()
         return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
-    if isinstance(value, int | float) and math.isfinite(value) and abs(value) <= MAX_ELEMENTS:
+    if isinstance(value, int | float) and abs(value) <= MAX_ELEMENTS:
         return value
     return None
 
