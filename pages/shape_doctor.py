@@ -21,6 +21,7 @@ def show_findings(found: Diagnosis) -> None:
                     doctor_views.own_words(cached.attempt(found.report.case), finding.layer)
     if not found.findings:
         doctor_views.all_well()
+    doctor_views.beside(chain)
 
 
 def offer_explorer(report: Report, index: int) -> None:
@@ -46,7 +47,7 @@ if case:
         words, undo = st.columns([7, 1])
         with words:
             doctor_views.verdict(report)
-        with undo:
+        with undo.container(horizontal=True, horizontal_alignment="right"):
             doctor_controls.offer_undo()
         show_findings(found)
     chosen = doctor_controls.chosen_layer(case.chain)

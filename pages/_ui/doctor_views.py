@@ -46,15 +46,19 @@ def verdict(report: Report) -> None:
 
 
 def passed(chain: Chain) -> None:
-    """What was not understood, by line."""
+    """What was not understood on the data's way, by line."""
     for one in chain.passed:
         if one.before is not None and not one.keeps_shape:
             where = f"layer {one.before + 1} on" if one.before < len(chain.layers) else "there on"
             st.warning(f"{_passed(one)}. Shapes are uncertain from {where}.")
-    beside = [one for one in chain.passed if one.before is None or one.keeps_shape]
-    if beside:
-        with st.expander(f"{len(beside)} other line{'s' * (len(beside) != 1)} passed over", key="beside"):
-            for one in beside:
+
+
+def beside(chain: Chain) -> None:
+    """What else was passed over, by line."""
+    found = [one for one in chain.passed if one.before is None or one.keeps_shape]
+    if found:
+        with st.expander(f"{len(found)} other line{'s' * (len(found) != 1)} passed over", key="beside"):
+            for one in found:
                 st.markdown(f":small[{_passed(one)}]")
 
 
