@@ -13,12 +13,10 @@ from conv3d_core.axis import AXES
 from conv3d_core.engine import Job, Planes
 from conv3d_core.figures.channels import ChannelStatistics, planes_statistics
 from conv3d_core.figures.cost import count
-from conv3d_core.figures.linked import Side, cut_box, linked_info, overview_step, sent_box
 from conv3d_core.figures.maps import MapInfo, maps_info, sheet_png
 from conv3d_core.figures.plane import aspect_of
-from conv3d_core.kernels import FILE, KERNELS, RANDOM, kernel_names
 from conv3d_core.precision import rounding
-from conv3d_core.receptive_field import central_voxel, describe, output_spacing
+from conv3d_core.receptive_field import describe, output_spacing
 from conv3d_core.reproduce import reproduction
 from conv3d_core.shapes import macs
 from conv3d_core.spec import Shape
@@ -31,59 +29,13 @@ from pages._ui import (
     frame,
     head,
     kernel_controls,
+    linked_view,
     progress,
     session,
     viewer,
     views,
 )
 from pages._ui.cached import Floats, Run
-
-
-def show_linked(
-    run: Run,
-    output_shape: Shape,
-    selection: controls.Selection,
-    planes: Planes,
-    output: Floats | None,
-    chosen: MapInfo,
-    scope: str,
-    names: Sequence[str],
-) -> None:
-    """The planes of the input, the kernel, the planes of the chosen output channel: linked under the hand."""
-    volume, spec, channel = run.volume, run.spec, selection.channel
-    inputs = volume.array[..., selection.input_channel]
-    box = sent_box(inputs.shape, central_voxel(spec, selection.voxel, inputs.shape))
-    title = "Input" if volume.channels == 1 else f"Input {selection.input_channel}"
-    source = Side(
-        f"{volume.digest} {selection.input_channel} {box}",
-        title,
-        cached.range_of(volume, selection.input_channel),
-        "whole volume",
-        volume.spacing_mm,
-    )
-    title = f"Output {channel} {names[channel]}".rstrip()
-    sizes = output_shape[1:4]
-    sent = sent_box(sizes, selection.voxel)
-    result = Side(f"{run.name} {channel} {sent}", title, chosen.value_range, scope, None)
-    _, weights, biases = cached.arrays(run)
-    bias = 0.0 if biases is None else float(biases[channel])
-    header = linked_info(
-        spec, inputs.shape, selection.voxel, channel, source, result, kernel_title(run, selection), box, bias
-    )
-    arrays = {"kernel": weights[channel, ..., selection.input_channel]}
-    for axis, plane in zip(AXES, planes, strict=True):
-        arrays[f"plane_{axis}"] = plane[..., channel]
-    viewer.show(header, arrays, controls.pin_from_viewer(output_shape))
-    with st.container(key="viewer_data"):
-        viewer.load()
-        viewer.keep("input", cached.volume_message(source.key, box, inputs.shape, cut_box(inputs, box)))
-        if header["overview"]:
-            step = overview_step(inputs.shape)
-            small = inputs[::step, ::step, ::step]
-            viewer.keep("overview", cached.volume_message(header["overview"]["key"], box, inputs.shape, small))
-        if output is not None:
-            voxels = cut_box(output[..., channel], sent)
-            viewer.keep("output", cached.volume_message(result.key, sent, sizes, voxels))
 
 
 def show_maps(
@@ -168,28 +120,12 @@ def offer_doctor(arguments: Mapping[str, Any], input_shape: Shape) -> None:
         st.switch_page("pages/shape_doctor.py", query_params=query)
 
 
-def kernel_titles(run: Run) -> list[str]:
-    """Per output channel the name of its kernel, "" where it has none; and whether it was edited."""
-    names = [""] * run.spec.out_channels
-    if run.source not in (RANDOM, FILE):
-        names = [KERNELS[name].title for name in kernel_names(run.source, run.spec)]
-    for channel in {edit.tap[0] for edit in run.edits}:
-        names[channel] = f"{names[channel]} (edited)".lstrip()
-    return names
-
-
-def kernel_title(run: Run, selection: controls.Selection) -> str:
-    """Which kernel is shown."""
-    of_input = "" if run.volume.channels == 1 else f" on input {selection.input_channel}"
-    return f"Kernel of output {selection.channel}{of_input}"
-
-
 def show(run: Run, output_shape: Shape, selection: controls.Selection, job: Job | None, planes: Planes) -> None:
     """Everything below the sliders."""
     output = progress.output(run, job)
     whole = output is not None
     statistics = cached.statistics(run, output) if output is not None else planes_statistics(planes)
-    names = kernel_titles(run)
+    names = linked_view.kernel_titles(run)
 
     words, ranges = st.columns([3.2, 1], vertical_alignment="center")
     words.markdown(describe(run.spec, selection.voxel, run.volume.shape[:3], selection.channel))
@@ -200,8 +136,8 @@ def show(run: Run, output_shape: Shape, selection: controls.Selection, job: Job 
         views.precision(run.dtype, rounding(planes, exact))
     infos = {axis: maps_info(plane, axis, shared, statistics) for axis, plane in zip(AXES, planes, strict=True)}
     chosen = infos[selection.axis][selection.channel]
-    show_linked(run, output_shape, selection, planes, output, chosen, views.scope_words(shared, whole), names)
-    kernel_controls.edit(run, selection, kernel_title(run, selection))
+    linked_view.show(run, output_shape, selection, planes, output, chosen, views.scope_words(shared, whole), names)
+    kernel_controls.edit(run, selection, linked_view.kernel_title(run, selection))
     views.let_the_browser_draw()
 
     left, right = st.columns([1, 1.4])
