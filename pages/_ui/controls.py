@@ -13,11 +13,14 @@ from streamlit.delta_generator import DeltaGenerator
 
 from conv3d_core import ConvSpec, SpecError
 from conv3d_core.axis import AXES, AXIS_NAMES
+from conv3d_core.chain.examples import EXAMPLES
 from conv3d_core.engine import DTYPES
 from conv3d_core.kernels import EACH, FILE, KERNELS, RANDOM
+from conv3d_core.scenarios import SCENARIOS
 from conv3d_core.spec import QUERY_KEYS, Triple
 from conv3d_core.volumes import Volume
 from pages._ui import cached, frame, session, viewer, views, volume_controls, weight_controls
+from pages._ui.layer_state import of_scenario, per_axis
 
 DEFAULT_LAYER = ConvSpec(1, 8, 3, stride=2, padding=1)
 OWN, SHARED = "per map", "shared"
@@ -88,7 +91,10 @@ def ask(slots: frame.Slots, notices: DeltaGenerator) -> Asked:
 
 def ask_layer(slots: frame.Slots, channels: int | None) -> dict[str, Any]:
     """The constructor's arguments as typed, possible or not; in_channels follows the volume until another is typed."""
-    st.subheader("Layer")
+    title, scenarios = st.columns(2, vertical_alignment="center")
+    title.subheader("Layer")
+    with scenarios:
+        _offer_scenarios()
     if channels is not None:
         session.settle("in", channels)
     left, right = st.columns(2)
@@ -306,6 +312,22 @@ def _ask_per_axis(name: str) -> int | tuple[int, ...]:
     return tuple(numbers)
 
 
+def _offer_scenarios() -> None:
+    """Settings that people have a name for, a click each."""
+    with st.popover("Scenarios", key="scenarios", width="stretch"):
+        for name, scenario in SCENARIOS.items():
+            st.button(
+                name,
+                key=f"scenario_{name}",
+                help=scenario.purpose,
+                width="stretch",
+                on_click=session.setter(**of_scenario(scenario)),
+            )
+        trap = EXAMPLES["Channels first"]
+        if st.button("Channels-first trap", key="scenario_trap", help=trap.purpose, width="stretch"):
+            st.switch_page("pages/shape_doctor.py", query_params={"code": trap.text})
+
+
 def _offer_paddings(arguments: dict[str, Any]) -> None:
     """Buttons that set the padding by its name in the field; one that cannot be had says why."""
     for name, tip in (
@@ -319,7 +341,7 @@ def _offer_paddings(arguments: dict[str, Any]) -> None:
             key=f"padding_{name}",
             help=problem or tip,
             disabled=padding is None,
-            on_click=session.setter(**_axes_state("p", padding)) if padding else None,
+            on_click=session.setter(**per_axis("padding", padding)) if padding else None,
         )
 
 
@@ -330,10 +352,3 @@ def _padding(name: str, arguments: dict[str, Any]) -> tuple[Triple | None, str]:
     except SpecError as error:
         return None, str(error)
     return padding, ""
-
-
-def _axes_state(key: str, numbers: Triple) -> dict[str, Any]:
-    """One field where the axes are alike, else three."""
-    if len(set(numbers)) == 1:
-        return {f"{key}3": False, key: numbers[0]}
-    return {f"{key}3": True, **{f"{key}{letter.lower()}": n for letter, n in zip(AXES, numbers, strict=True)}}

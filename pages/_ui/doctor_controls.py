@@ -16,9 +16,11 @@ from conv3d_core.chain.reading import read_chain
 from conv3d_core.chain.sizes import read_argument, read_sizes, write_sizes
 from conv3d_core.chain.trace import Report
 from conv3d_core.errors import ShapeError
+from conv3d_core.scenarios import SCENARIOS
 from conv3d_core.shapes import FLOAT32_BYTES
 from conv3d_core.solve.cases import to_ndhwc
 from conv3d_core.source_code import write_call
+from conv3d_core.spec import QUERY_KEYS
 from conv3d_core.volumes.made import MADE_TO_SIZE, MAX_MADE_BYTES
 from pages._ui import chain_table, frame, session
 
@@ -229,15 +231,18 @@ def _convolutions(chain: Chain) -> list[int]:
 def _offer_examples() -> None:
     with st.container(horizontal=True, gap="xsmall", key="examples"):
         for name, example in EXAMPLES.items():
-            shape = write_sizes(input_of(read_chain(example.text)))
-            st.button(
-                name,
-                key=f"example_{name}",
-                help=example.purpose,
-                on_click=session.changer(
-                    code=example.text, shape=shape, **{"as": AS_READ, "for": next(iter(FRAMEWORKS))}
-                ),
-            )
+            st.button(name, key=f"example_{name}", help=example.purpose, on_click=_putter(example.text))
+        with st.popover("Scenarios", key="scenarios"):
+            for name, scenario in SCENARIOS.items():
+                settings = {argument: getattr(scenario, argument) for argument in QUERY_KEYS}
+                text = write_call("nn.Conv3d", {"in_channels": 1, "out_channels": 8, **settings})
+                st.button(name, key=f"scenario_{name}", help=scenario.purpose, width="stretch", on_click=_putter(text))
+
+
+def _putter(text: str) -> Callable[[], None]:
+    """A callback that puts a text in the place of the one that is there."""
+    shape = write_sizes(input_of(read_chain(text)))
+    return session.changer(code=text, shape=shape, **{"as": AS_READ, "for": next(iter(FRAMEWORKS))})
 
 
 def _adder(case: Case, kind: str) -> Callable[[], None]:

@@ -9,16 +9,15 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from conv3d_core import ConvSpec
-from conv3d_core.axis import AXES
 from conv3d_core.chain.layer import Framework
 from conv3d_core.errors import WeightsError
 from conv3d_core.figures.kernel import kernel_png
-from conv3d_core.spec import QUERY_KEYS, Triple
 from conv3d_core.trained import Trained
 from conv3d_core.volumes.limits import clean, shown
 from conv3d_core.volumes.members import ZIP
 from conv3d_core.weights import Conv3dWeights, Reading, conv3d_layers, read_checkpoint
 from pages._ui import cached, frame, session, views
+from pages._ui.layer_state import per_axis
 
 _ARROW, _TIMES = "\N{RIGHTWARDS ARROW}", "\N{MULTIPLICATION SIGN}"
 LAYOUTS: dict[Framework, str] = {"torch": "PyTorch", "mlx": "MLX"}
@@ -202,11 +201,3 @@ def _state(trained: Trained) -> dict[str, Any]:
         **per_axis("kernel_size", arguments["kernel_size"]),
         "bias": arguments["bias"],
     }
-
-
-def per_axis(name: str, sizes: Triple) -> dict[str, Any]:
-    """What the widgets of a parameter show: one number, or one an axis."""
-    key = QUERY_KEYS[name]
-    if len(set(sizes)) == 1:
-        return {f"{key}3": False, key: sizes[0]}
-    return {f"{key}3": True, **{f"{key}{letter.lower()}": size for letter, size in zip(AXES, sizes, strict=True)}}

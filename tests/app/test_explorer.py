@@ -944,3 +944,16 @@ def test_what_a_link_cannot_restore_is_said_once(
     assert page.drawn
     page.run()
     assert page.warnings == []
+
+
+def test_a_scenario_is_a_click_and_leaves_the_rest(open_explorer: OpenExplorer) -> None:
+    page = open_explorer(volume=IMPULSE, out=2, weights="Box", k=5)
+    page.press("In-plane (1, 3, 3)")
+    assert page.call == "nn.Conv3d(1, 2, kernel_size=(1, 3, 3), padding=(0, 1, 1))"
+    assert page.value("weights") == "Box"
+    page.press("Halve")
+    assert page.call == "nn.Conv3d(1, 2, kernel_size=3, stride=2, padding=1)"
+    page.press("Break it")
+    assert "effective kernel 201 does not fit" in page.errors[0][0]
+    page.press("Same")
+    assert page.errors == ([], [])

@@ -94,6 +94,12 @@ def test_each_example_is_a_click_away(name: str) -> None:
     assert bool(EXAMPLES[name].finding) == ("Does not work" in words(app) or "Runs, and is not right" in words(app))
 
 
+def test_a_scenario_is_a_click_away() -> None:
+    app = press(open_doctor(), "Dilated")
+    assert app.get_by_key("code").value == "nn.Conv3d(1, 8, kernel_size=3, padding=2, dilation=2)"
+    assert shapes(app) == ["(1, 32, 32, 32, 1)", "(1, 32, 32, 32, 8)"]
+
+
 def test_where_mlx_says_nothing_it_is_said_so() -> None:
     app = press(open_doctor(), "Memory garbage")
     assert re.search(r"MLX itself says nothing: for layer 1 it announces the shape \(1, .*, 1\)\.", words(app))
