@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from conv3d_core.chain.layer import LAYOUTS, Case, Framework, Layer, Layout, Sizes
 from conv3d_core.chain.trace import Report
-from conv3d_core.diagnosis.edits import Change, inserted, resized
+from conv3d_core.diagnosis.edits import Change, inserted, resized, settings, together
 from conv3d_core.diagnosis.finding import Draft, Finding, Severity
 from conv3d_core.diagnosis.wording import called, counted, sentence
 
@@ -61,6 +61,9 @@ def layout_draft(report: Report) -> Draft | None:
         yield moved(shape, framework)
         axes = MOVES[wanted]
         yield inserted(0, Layer("Transpose", {"axes": axes}), f"transpose by {axes} before the first layer")
+        if severity == "silent":
+            yield together(settings(index, in_channels=shape[there]), moved(shape, framework))
+            yield resized(shape, f"say that the input is {ORDER[wanted]}", "said", wanted)
 
     return Draft(Finding("channels-first", severity, index, None, words), changes)
 

@@ -87,21 +87,22 @@ def output_padding(report: Report, row: Row) -> Draft | None:
     """More output padding than a stride: MLX takes it, and nothing reaches what it adds."""
     if row.layer.kind != "ConvTranspose3d" or report.case.chain.framework != "mlx":
         return None
-    added, stride = (
-        three_of(row.layer.arguments.get("output_padding", 0)),
-        three_of(row.layer.arguments.get("stride", 1)),
+    added, stride, padding = (
+        three_of(row.layer.value(name, "mlx")) or (0, 0, 0) for name in ("output_padding", "stride", "padding")
     )
-    if added is None or stride is None:
-        return None
-    wrong = {place: step - 1 for place, (more, step) in enumerate(zip(added, stride, strict=True)) if more >= step}
+    wrong = {place: stride[place] - 1 for place, more in enumerate(added) if more >= stride[place] > 0}
     if not wrong:
         return None
     place = min(wrong)
     words = (
         f"{sentence(called(report.case.chain, row.index))} has output_padding {added[place]} along"
         f" {axis_names([AXES[i] for i in wrong])}, not below its stride {stride[place]}. It is there to choose among"
-        " the sizes that a stride makes alike; beyond them outputs hold the bias alone. MLX takes it, PyTorch does not."
+        " the sizes that a stride makes alike. MLX takes it, PyTorch does not."
     )
+    # The taps of the last input reach as far behind it as the padding takes away.
+    alone = added[place] - padding[place]
+    if alone > 0:
+        words += f" The last {counted(alone, 'output')} {'hold' if alone > 1 else 'holds'} the bias alone."
 
     def changes() -> Iterator[Change]:
         yield settings(row.index, output_padding=with_axes(added, wrong))

@@ -42,7 +42,8 @@ def other_norms(failure: Failure) -> Iterator[Change]:
         return
     channels = failure.shape[1 if failure.framework == "torch" and len(failure.shape) > 1 else -1]
     index, torch = failure.index, failure.framework == "torch"
-    groups = max(number for number in range(1, MOST_GROUPS + 1) if channels % number == 0)
+    # Of at least two channels each: a group of one is an InstanceNorm.
+    groups = max(number for number in (1, *range(2, min(MOST_GROUPS, channels // 2) + 1)) if channels % number == 0)
     for number in dict.fromkeys((groups, 1)):
         group = Layer("GroupNorm", {"num_groups": number, "dims": channels})
         change = replaced(index, group, f"use GroupNorm({number}, {channels}) instead")

@@ -203,6 +203,13 @@ class TestWhatRaisesNothing:
         text = mlx("MaxPool3d(2)", "ConvTranspose3d(1, 1, 2, stride=2)")
         assert offered(only(text, 1, 8, 9, 8, 1))[0] == "Set output_padding=(0, 1, 0)"
 
+    def test_output_padding_that_mlx_alone_takes_is_told(self) -> None:
+        """(3 - 1)*2 - 2*1 + 3 + 3 = 8 outputs, and the taps of the last input end at 2*2 - 1 + 2 = 5."""
+        found = only("up = nn.ConvTranspose3d(1, 1, 3, stride=2, padding=1, output_padding=3)", 1, 3, 3, 3, 1)
+        assert (found.code, found.severity, found.axis) == ("output-padding", "silent", "D")
+        assert found.words.endswith("MLX takes it, PyTorch does not. The last 2 outputs hold the bias alone.")
+        assert offered(found) == ["Set output_padding=1", "Set output_padding=0"]
+
     def test_memory_is_told_only_where_there_is_a_limit(self) -> None:
         text, shape = "nn.Conv3d(1, 32, 5)", (2, 64, 64, 64, 1)
         assert diagnosed(text, *shape).findings == ()
@@ -218,6 +225,10 @@ class TestWhatRaisesNothing:
         assert (found.code, found.severity) == ("channels-first", "silent")
         assert found.fixes[0].case == Case(read_chain(text), (1, 32, 32, 8, 8), "NDHWC")
         assert diagnosed(text, *shape, layout="NDHWC").findings == ()
+        assert offered(only(text, 1, 4, 32, 32, 8, layout="NCDHW")) == [
+            "Set in_channels=4; move axis 1 last: (1, 32, 32, 8, 4)",
+            "Say that the input is (N, D, H, W, C)",
+        ]
         # Nobody says so, and it looks so: 3 channels of 64 x 64 x 64.
         assert only("nn.Conv3d(64, 4, 3)", 1, 3, 64, 64, 64).severity == "hint"
 
