@@ -10,7 +10,7 @@ from conv3d_core.diagnosis.failure import Failure
 from conv3d_core.diagnosis.finding import Draft
 from conv3d_core.diagnosis.inputs import OTHER, READER
 from conv3d_core.diagnosis.values import TRIPLES, nearby
-from conv3d_core.diagnosis.windows import three_of, with_axes
+from conv3d_core.diagnosis.windows import three_of
 from conv3d_core.diagnosis.wording import counted, named, own_name
 
 # Arguments that one framework has and the other has not, with a code of their own.
@@ -66,8 +66,7 @@ def other_values(failure: Failure, name: str) -> Iterator[Change]:
         yield settings(index, **{name: LEFT_OUT})
         yield removed(index, f"remove {named(layer)}")
         return
-    if name == "output_padding":
-        yield from _added(failure)
+    yield from _at_most(failure, name)
     for number, value in enumerate(nearby(layer, failure.framework, name, failure.shape)):
         yield settings(index, **{name: value})._replace(idea=f"{name} {min(number, MOST_VALUES - 1)}")
     if name == "groups":
@@ -81,14 +80,22 @@ def other_values(failure: Failure, name: str) -> Iterator[Change]:
             yield settings(index, **{other: 8})
 
 
-def _added(failure: Failure) -> Iterator[Change]:
-    """The most output padding that there is below stride or dilation."""
-    three = [three_of(failure.layer.arguments.get(name, 1)) for name in ("output_padding", "stride", "dilation")]
-    added, stride, dilation = three
-    if added and stride and dilation:
-        most = {place: max(stride[place], dilation[place]) - 1 for place in range(3)}
-        fewer = {place: min(added[place], most[place]) for place in most}
-        yield settings(failure.index, output_padding=with_axes(added, fewer))
+def _at_most(failure: Failure, name: str) -> Iterator[Change]:
+    """The most that a padding can be beside the other arguments, and not more than it is."""
+    layer = failure.layer
+    kernel, stride, dilation = (three_of(layer.arguments.get(key, 1)) for key in ("kernel_size", "stride", "dilation"))
+    written = three_of(layer.arguments.get(name))
+    if written is None or kernel is None or dilation is None:
+        return
+    if name == "output_padding" and stride:
+        most = [max(stride[place], dilation[place]) - 1 for place in range(3)]
+    elif name == "padding" and layer.family == "pooling":
+        most = [size // 2 for size in kernel]
+    elif name == "padding" and layer.kind == "ConvTranspose3d":
+        most = [dilation[place] * (kernel[place] - 1) for place in range(3)]
+    else:
+        return
+    yield settings(failure.index, **{name: tuple(map(min, written, most))})
 
 
 def _multiples(value: object, groups: object) -> Iterator[int]:

@@ -15,7 +15,7 @@ def row_drafts(report: Report, row: Row) -> Iterator[Draft]:
     """All that is found about one layer."""
     axes = along(row)
     for is_wrong, explain in (
-        (lambda axis: axis.dropped > 0, unread.dropped),
+        (unread.is_dropped, unread.dropped),
         (lambda axis: axis.skipped > 0, unread.skipped),
         (lambda axis: padded.is_shifted(row, axis), padded.shifted),
         (padded.is_beyond, padded.beyond),

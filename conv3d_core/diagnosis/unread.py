@@ -11,7 +11,14 @@ from conv3d_core.diagnosis.axes import Wrong
 from conv3d_core.diagnosis.edits import Change, settings
 from conv3d_core.diagnosis.finding import Draft, Severity
 from conv3d_core.diagnosis.fitting import even_inputs
+from conv3d_core.diagnosis.windows import Along
 from conv3d_core.diagnosis.wording import counted, ordinal, several
+
+
+def is_dropped(along: Along) -> bool:
+    """Whether voxels are left at the end, and more than the windows leave between them anyway."""
+    between = max(0, along.axis.stride - along.axis.effective_kernel_size) if along.skipped else 0
+    return along.dropped > between
 
 
 def dropped(found: Wrong) -> Draft:
