@@ -14,7 +14,7 @@ from conv3d_core.diagnosis.wording import axis_names, several
 from conv3d_core.source_code import short
 
 # A window that is wider is not followed tap by tap.
-MAX_SPAN = 10**5
+MAX_SPAN = 4096
 
 
 def gridding(report: Report) -> Draft | None:
@@ -31,7 +31,7 @@ def gridding(report: Report) -> Draft | None:
         axes = [_axes(row)[place] for row in run]
         seen, span = _seen(axes)
         full, _ = _seen([axis._replace(dilation=1) for axis in axes])
-        if seen and max(axis.dilation for axis in axes) > 1 and seen != (1 << span) - 1 and not full & (full + 1):
+        if seen and seen != (1 << span) - 1 and not full & (full + 1):
             gaps[letter] = (seen.bit_count(), span)
     if not gaps:
         return None

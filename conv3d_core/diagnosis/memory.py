@@ -73,7 +73,7 @@ def smaller_input(case: Case, suits: Callable[[Case], bool]) -> Iterator[Change]
         batch = 1 if one else shape[0]
         length = largest(longest - 1, lambda length, batch=batch: fits(cropped(length, batch)))  # type: ignore[misc]
         # A size that halves well, where one is near.
-        even = next((step * (length // step) for step in HALVES_WELL if length // step >= 3), length)
+        even = next((length - length % step for step in HALVES_WELL if length % step <= length // 8), length)
         for size in dict.fromkeys((even, length)):
             if size:
                 sizes, first = cropped(size, batch), "use a batch of 1 and " if one else ""

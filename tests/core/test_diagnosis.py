@@ -215,6 +215,11 @@ class TestWhatRaisesNothing:
             "Crop the input to (1, 28, 32, 32, 1) (multiples of 4 divide evenly)",
         ]
 
+    def test_a_decoder_that_makes_other_sizes_by_its_kernel_is_left_alone(self) -> None:
+        """16 -> 8 -> (8 - 1)*2 + 5 = 19: no rounding is more than 1."""
+        text = mlx("MaxPool3d(2)", "ConvTranspose3d(1, 1, 5, stride=2)")
+        assert diagnosed(text, 1, 16, 16, 16, 1).findings == ()
+
     def test_output_padding_brings_a_size_back(self) -> None:
         text = mlx("MaxPool3d(2)", "ConvTranspose3d(1, 1, 2, stride=2)")
         assert offered(only(text, 1, 8, 9, 8, 1))[0] == "Set output_padding=(0, 1, 0)"
@@ -232,6 +237,10 @@ class TestWhatRaisesNothing:
         found = only(text, *shape, memory=2**27)
         assert (found.code, found.severity) == ("memory", "silent")
         assert found.words.startswith("Conv3d holds up to 315.48 MiB at once, and there are 128.00 MiB.")
+        assert offered(found) == [
+            "Crop the input to (2, 48, 48, 48, 1)",
+            "Use a batch of 1 and crop the input to (1, 56, 56, 56, 1)",
+        ]
         for fix in found.fixes:
             assert trace(fix.case).peak_bytes <= 2**27
 
@@ -286,6 +295,16 @@ def test_what_was_passed_over_makes_hints_without_changes_of_what_comes_after() 
         "If line 8, which is passed over, leaves the array as it is: Layer 2 (self.b) takes 16 channels"
         " (in_channels=16), and layer 1 (self.a) gives 8."
     )
+
+
+def test_a_bias_before_something_that_was_passed_over_may_be_alive() -> None:
+    text = (
+        "class Net(nn.Module):\n    def __init__(self):\n        self.a = nn.Conv3d(1, 8, 3)\n"
+        "        self.b = nn.InstanceNorm(8)\n\n    def __call__(self, x):\n        x = self.a(x)\n"
+        "        x = mystery(x)\n        return self.b(x)\n"
+    )
+    assert diagnosed(text, 1, 16, 16, 16, 1).findings == ()
+    assert only(text.replace("        x = mystery(x)\n", ""), 1, 16, 16, 16, 1).code == "dead-bias"
 
 
 def test_errors_come_first_and_then_what_is_silent() -> None:
