@@ -43,9 +43,8 @@ def ask_file(slots: frame.Slots, notices: DeltaGenerator) -> cached.FromFile | N
         if error:
             raise error.with_traceback(None)
     if stored is None:
-        if not asked.file:
-            session.name_weights(None)
-        elif not error:
+        # The address keeps the name of a file that was taken away: the next may be on its way, or it comes back.
+        if asked.file and not error:
             raise WeightsError(
                 "weights",
                 f"the link was made with the file '{shown(asked.file)}', which a link cannot carry",
@@ -91,9 +90,11 @@ def offer_layer(trained: Trained) -> None:
 
 def _ask_layer(stored: session.Weights) -> None:
     session.show(_LAYER, stored.layer)
+    names = list(stored.layers)
     st.selectbox(
-        f"Layer ({len(stored.layers)} Conv3d in the file)",
-        list(stored.layers),
+        f"Layer ({len(names)} Conv3d in the file)",
+        names,
+        index=names.index(stored.layer),  # what the browser begins with when it comes back from another page
         key=_LAYER,
         format_func=lambda name: f"{name}: {_sizes(stored.layers[name], stored.layout)}",
         on_change=_take_choice,
@@ -105,9 +106,11 @@ def _ask_layer(stored: session.Weights) -> None:
 def _ask_layout(stored: session.Weights, chosen: Conv3dWeights) -> None:
     session.show(_LAYOUT, stored.layout)
     reasons = (f"As {LAYOUTS[layout]}'s: {'; '.join(_reading(chosen, layout).why)}." for layout in LAYOUTS)
+    layouts = list(LAYOUTS)
     st.radio(
         "Stored as",
-        list(LAYOUTS),
+        layouts,
+        index=layouts.index(stored.layout),
         key=_LAYOUT,
         format_func=lambda layout: f"{LAYOUTS[layout]}: {_sizes(chosen, layout)}",
         on_change=_take_choice,
@@ -174,9 +177,12 @@ def _by_name(layers: tuple[Conv3dWeights, ...]) -> Mapping[str, Conv3dWeights]:
 
 
 def _take_choice() -> None:
+    """Take what was chosen; a widget that comes back also says so, of what it shows already."""
     stored = session.weights_file()
     if stored is not None:
-        _choose(stored._replace(layer=session.value(_LAYER), layout=session.value(_LAYOUT)))
+        chosen = stored._replace(layer=session.value(_LAYER), layout=session.value(_LAYOUT))
+        if chosen != stored:
+            _choose(chosen)
 
 
 def _choose(stored: session.Weights) -> None:

@@ -174,7 +174,6 @@ def test_a_file_taken_away_takes_its_weights_along(open_explorer: OpenExplorer) 
     page.app.file_uploader(key="weights_file").set_value(None)
     page.run()
     assert header_words(page) == "Weights: random, seed 0, until their file is here"
-    assert not {"wf", "wd", "wl", "wr"} & set(page.app.query_params)
 
 
 def test_names_that_cannot_be_shown_and_names_that_are_shown_alike(open_explorer: OpenExplorer) -> None:
