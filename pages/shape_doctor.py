@@ -20,7 +20,7 @@ def show_findings(found: Diagnosis) -> None:
                 with frame.errors(slots, st.container()):
                     doctor_views.own_words(cached.attempt(found.report.case), finding.layer)
     if not found.findings:
-        doctor_views.all_well()
+        doctor_views.all_well(found.report)
     doctor_views.beside(chain)
 
 
@@ -56,13 +56,15 @@ if case:
         refused = session.refused()
         if refused:
             raise refused
-    doctor_views.table(report, chosen, doctor_controls.edits(report))
+    if case.chain.layers:
+        doctor_views.table(report, chosen, doctor_controls.edits(report))
     doctor_controls.offer_layers(case)
-    doctor_views.geometry(report)
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        if chosen is not None:
-            doctor_controls.ask_layer(case.chain)
-            offer_explorer(report, chosen)
-    doctor_tools.show(report, chosen)
+    if case.chain.layers:
+        doctor_views.geometry(report)
+        with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+            if chosen is not None:
+                doctor_controls.ask_layer(case.chain)
+                offer_explorer(report, chosen)
+        doctor_tools.show(report, chosen)
 session.remember("chain")
 frame.warn(notices, session.not_taken())

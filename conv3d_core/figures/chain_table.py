@@ -114,10 +114,12 @@ def _row(layer: Layer, state: State, facts: Facts) -> TableRow:
 
 
 def _state(report: Report, index: int) -> State:
+    begin = report.case.chain.uncertain_from
+    if begin is not None and index >= begin:
+        return "uncertain"
     if report.failed is not None and index >= report.failed:
         return "failed" if index == report.failed else "unreached"
-    begin = report.case.chain.uncertain_from
-    return "uncertain" if begin is not None and index >= begin else "ok"
+    return "ok"
 
 
 def _shown(layer: Layer, argument: str) -> object:

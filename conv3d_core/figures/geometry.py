@@ -92,7 +92,10 @@ def geometry_info(report: Report) -> GeometryInfo:
             doubtful = chain.uncertain_from is not None and row.index >= chain.uncertain_from
             blocks.append(replace(_block(shape, letters), through=tuple(through), uncertain=doubtful))
             through = []
-    failed = "" if report.failed is None else brief(chain.layers[report.failed])
+    failed = ""
+    if report.failed is not None:
+        doubtful = chain.uncertain_from is not None and report.failed >= chain.uncertain_from
+        failed = brief(chain.layers[report.failed]) + "?" * doubtful
     if report.failed is None and through:
         last = blocks[-1]
         blocks[-1] = replace(last, after=tuple(through))
@@ -261,7 +264,8 @@ def _window(layer: Layer) -> tuple[int, int] | None:
     """The effective kernel along H and W, where the layer has one that makes sense."""
     if layer.family not in ("convolution", "pooling") or layer.kind == "ConvTranspose3d":
         return None
-    kernel, dilation = (_three(layer.arguments.get(name, 1)) for name in ("kernel_size", "dilation"))
+    kernel = _three(layer.arguments.get("kernel_size"))
+    dilation = _three(layer.arguments.get("dilation", 1))
     if kernel is None or dilation is None:
         return None
     _, h, w = (d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))

@@ -62,6 +62,8 @@ def ask(slots: frame.Slots) -> Case:
         "print(model) shows. The text is read and never run.",
     )
     slots.add("text")
+    # It is sent with the click, which takes the focus from the text.
+    st.button("Diagnose", key="diagnose", type="primary", help="Ctrl and Enter in the text do the same.")
     place = st.container()
     left, right = st.columns(2)
     framework = right.segmented_control(
@@ -82,7 +84,8 @@ def ask(slots: frame.Slots) -> Case:
         bind="query-params",
         help="What you know them to be. The first layer reads them in its own order all the same.",
     )
-    chain = read_chain(str(text or ""), FRAMEWORKS[str(framework)])
+    chosen = FRAMEWORKS[str(framework)]
+    chain = read_chain(text, chosen) if text and text.strip() else Chain((), chosen or "mlx")
     with place:
         shape = _ask_shape(chain)
         slots.add("input")
@@ -112,12 +115,12 @@ def chosen_layer(chain: Chain) -> int | None:
 def ask_layer(chain: Chain) -> None:
     """Which convolution the tools are about."""
     st.selectbox(
-        "Layer",
+        "Convolution, by its row",
         _convolutions(chain),
         key="at",
         bind="query-params",
-        format_func=lambda index: f"{index + 1}  {title(chain.layers[index])}",
-        width=330,
+        format_func=lambda index: f"{index + 1}",
+        width=220,
     )
 
 
@@ -180,6 +183,9 @@ def offer_layers(case: Case) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         kind = st.selectbox("Add a layer", list(NEW_LAYERS), key="new_layer", width=220)
         st.button("Add", key="add_layer", on_click=_adder(case, str(kind)))
+    if case.chain.layers:
+        words = "Adding, moving and removing layers writes the text anew as nn.Sequential; Undo brings it back."
+        st.markdown(f":small[{words}]")
 
 
 def edits(report: Report) -> chain_table.Actions:
@@ -203,7 +209,8 @@ def edits(report: Report) -> chain_table.Actions:
         return with_layers(chain, layers)
 
     def remove(event: Any) -> Chain:
-        return with_layers(chain, [*chain.layers[: event["row"]], *chain.layers[event["row"] + 1 :]])
+        left = [*chain.layers[: event["row"]], *chain.layers[event["row"] + 1 :]]
+        return with_layers(chain, left) if left else Chain((), chain.framework)
 
     return chain_table.Actions(taker("edit", edit), taker("move", move), taker("remove", remove))
 
@@ -221,6 +228,10 @@ def _ask_shape(chain: Chain) -> str:
         max_chars=100,
         help="Of the array as it is handed to the first layer: MLX reads (N, D, H, W, C), PyTorch (N, C, D, H, W).",
     )
+    if chain.input_shape and shape != default:
+        st.markdown(f":small[The text itself makes an input of {chain.input_shape}.]")
+    elif not chain.input_shape and shape == default and chain.layers:
+        st.markdown(f":small[:orange[Assumed, since the text does not tell: {USUAL_EDGE} voxels along each axis.]]")
     return str(shape or "")
 
 

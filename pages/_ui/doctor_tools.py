@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,9 +12,10 @@ from typing import Any
 import streamlit as st
 
 from conv3d_core import SpecError
+from conv3d_core.axis import AXES
 from conv3d_core.chain import LAYOUTS, Case, Chain, Framework
 from conv3d_core.chain.layer import Sizes
-from conv3d_core.chain.sizes import read_argument, write_sizes
+from conv3d_core.chain.sizes import write_sizes
 from conv3d_core.chain.trace import Report
 from conv3d_core.chain.writing import to_mlx, to_torch
 from conv3d_core.differences import DIFFERENCES
@@ -85,7 +87,7 @@ def _solve(report: Report, index: int | None) -> None:
     if question in WISHES:
         label, default = WISHES[question]
         typed = right.text_input(label, default, key=f"wish_{question}", max_chars=60) or ""
-        wish = _mebibytes(read_argument(typed)) if question == MEMORY else _three(read_argument(typed))
+        wish = _bytes(typed) if question == MEMORY else _three(typed)
     st.markdown(f":small[{HELP[question]}]")
     with frame.answers(st.container()):
         if question == EVEN:
@@ -239,15 +241,16 @@ def _html_table(heads: list[str], rows: list[list[str]]) -> str:
     return f'<div class="facts"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _three(wish: object) -> tuple[int, int, int]:
-    three = wish if isinstance(wish, tuple) else (wish,) * 3
-    if len(three) != 3 or not all(isinstance(size, int) and not isinstance(size, bool) for size in three):
-        raise SpecError("wish", f"{shown(wish)} is not one size or three", "write 16, or 8, 16, 16", value=wish)
-    d, h, w = three
+def _three(typed: str) -> tuple[int, int, int]:
+    numbers = [int(part) for part in re.findall(r"[0-9]{1,9}", typed)]
+    if len(numbers) not in (1, len(AXES)) or re.search(r"[^0-9\s,x×()\[\]]", typed):
+        raise SpecError("wish", f"{shown(typed)} is not one size or three", "write 16, or 8, 16, 16", value=typed)
+    d, h, w = numbers * len(AXES) if len(numbers) == 1 else numbers
     return d, h, w
 
 
-def _mebibytes(wish: object) -> int:
-    if isinstance(wish, bool) or not isinstance(wish, int | float) or not 0 < wish < MIB:
-        raise SpecError("wish", f"{shown(wish)} is no size in MiB", "write 64", value=wish)
-    return round(wish * MIB)
+def _bytes(typed: str) -> int:
+    found = re.fullmatch(r"\s*([0-9]{1,6}(?:\.[0-9]{1,3})?)\s*(MiB|GiB|)\s*", typed)
+    if not found:
+        raise SpecError("wish", f"{shown(typed)} is no size in MiB", "write 64, or 1.5 GiB", value=typed)
+    return max(1, round(float(found[1]) * MIB * (1024 if found[2] == "GiB" else 1)))

@@ -32,8 +32,10 @@ def verdict(report: Report) -> None:
     shape = report.case.input_shape
     before = views.shape_html(shape, report.input_letters or "?" * len(shape))
     after = views.shape_html(report.output_shape, report.rows[-1].letters) if report.rows else ""
-    failed = report.failed
+    failed, begin = report.failed, chain.uncertain_from
     nothing = "no layer" if failed is None else f"fails at layer {failed + 1}"
+    if failed is not None and begin is not None and failed >= begin:
+        nothing = f"uncertain from layer {begin + 1} on"
     views.through(before, after if failed is None else "", nothing)
     facts = [f"{NAMES[chain.framework]}, {len(chain.layers)} layer{'s' * (len(chain.layers) != 1)}"]
     if report.rows:
@@ -106,9 +108,14 @@ def own_words(attempt: Attempt, failed: int | None) -> None:
         )
 
 
-def all_well() -> None:
+def all_well(report: Report) -> None:
     """Nothing was found."""
-    st.success("Every layer takes what comes to it, and nothing else was found.")
+    if not report.case.chain.layers:
+        st.info("Paste layers on the left, or add the first one below.")
+    elif report.case.chain.uncertain_from is not None:
+        st.info("Nothing wrong was found in what could be read; what lies behind the lines above is uncertain.")
+    else:
+        st.success("Every layer takes what comes to it, and nothing else was found.")
 
 
 def table(report: Report, chosen: int | None, on: chain_table.Actions) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
+from streamlit.runtime.pages_manager import PagesManager
 
 from conv3d_core import Conv3dError
 from pages._ui import session
@@ -84,8 +85,11 @@ class Slots:
 
 def begin() -> Slots:
     """Start a page: its style, its memory, its places for errors."""
-    # Also here: who comes by a deep link to a cold server gets the page without what app.py says.
-    st.set_page_config(layout="wide")
+    if PagesManager.uses_pages_directory:
+        # Who comes by a deep link to a cold server gets the page alone, without app.py and its list of pages: Streamlit
+        # takes the folder for its older kind of app until it has run app.py once.
+        PagesManager.uses_pages_directory = False
+        st.rerun()
     session.begin()
     st.html(_STYLE)
     return Slots()

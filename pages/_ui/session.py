@@ -182,7 +182,7 @@ def changer(**values: Any) -> Callable[[], None]:
 
     def change() -> None:
         _keep_for_undo({key: st.session_state[key] for key in values if key in st.session_state})
-        setter(**values)()
+        _move(values)
 
     return change
 
@@ -201,7 +201,14 @@ def has_changed() -> bool:
 
 def take_back() -> None:
     """Take the last such change back. Call in a callback."""
-    setter(**st.session_state[_CHANGES].pop())()
+    _move(st.session_state[_CHANGES].pop())
+
+
+def _move(values: dict[str, Any]) -> None:
+    """As if they had been typed, also where they stood at a default that now moves."""
+    for key, value in values.items():
+        put(key, value)
+        st.session_state.pop(f"{_DEFAULT}{key}", None)
 
 
 @contextmanager

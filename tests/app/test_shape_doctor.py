@@ -120,7 +120,7 @@ def test_the_shape_follows_the_text_until_it_is_typed() -> None:
     ("typed", "message"),
     [
         ({"code": "import os; os.system('true')"}, "text: there is no layer in it that is read here; paste layers"),
-        ({"code": ""}, "text: "),
+        ({"code": "nothing to see"}, "text: "),
         ({"shape": "1, 2, a"}, "input: 'a' in '1, 2, a' is not an integer; write sizes such as 1, 32, 32, 32, 1."),
     ],
 )
@@ -143,6 +143,46 @@ def test_what_is_passed_over_is_said_by_line() -> None:
     (warning,) = (plain(warning.value) for warning in app.warning)
     assert warning.startswith("Line 3, `Mystery(8)`, is passed over: ")
     assert warning.endswith("Shapes are uncertain from layer 2 on.")
+
+
+def test_a_chain_is_built_from_nothing_and_taken_down_again() -> None:
+    app = open_doctor(code=" ")
+    assert errors(app) == []
+    assert any("Paste layers on the left" in plain(info.value) for info in app.info)
+    for kind in ("Conv3d", "ReLU"):
+        put(app, "new_layer", kind)
+        press(app, "Add")
+    assert [layer.kind for layer in read_chain(app.get_by_key("code").value).layers] == ["Conv3d", "ReLU"]
+    assert shapes(app) == ["(1, 32, 32, 32, 1)", "(1, 32, 32, 32, 1)"]
+    press(app, "Undo")
+    press(app, "Undo")
+    assert app.get_by_key("code").value == " "
+
+
+def test_what_is_assumed_is_said_and_what_the_text_makes_otherwise_too() -> None:
+    app = open_doctor(code="nn.Conv3d(1, 8, 3)")
+    assert "Assumed, since the text does not tell: 32 voxels along each axis." in words(app)
+    app = put(open_doctor(), "shape", "1, 32, 64, 64, 1")
+    assert "Assumed" not in words(app)
+    assert "The text itself makes an input of (1, 16, 64, 64, 1)." in words(app)
+
+
+def test_adding_a_layer_keeps_the_shape() -> None:
+    app = open_doctor(code="net = nn.Conv3d(2, 8, 3)\ny = net(mx.zeros((2, 50, 60, 70, 2)))")
+    press(app, "Add")
+    assert app.get_by_key("shape").value == "2, 50, 60, 70, 2"
+    press(app, "Undo")
+    assert app.get_by_key("shape").value == "2, 50, 60, 70, 2"
+
+
+def test_nothing_is_certain_behind_what_was_passed_over() -> None:
+    app = open_doctor(code="nn.Sequential(nn.Conv3d(1, 8, 3), Mystery(), nn.Conv3d(16, 8, 3))")
+    html = "".join(element.value for element in app.main.html)
+    assert "uncertain from layer 2 on" in html
+    assert "fails at" not in html
+    app = open_doctor(code="nn.Sequential(nn.Conv3d(1, 8, 3), Mystery(), nn.ReLU())")
+    assert not app.success
+    assert any("is uncertain" in plain(info.value) for info in app.info)
 
 
 def test_a_layer_is_added_behind_the_last() -> None:
@@ -178,6 +218,12 @@ def test_a_wish_that_is_none_is_refused_there() -> None:
     put(app, "solve", "output size")
     put(app, "wish_output size", "big")
     assert errors(app) == ["wish: 'big' is not one size or three; write 16, or 8, 16, 16."]
+    put(app, "solve", "memory")
+    put(app, "wish_memory", "much")
+    assert errors(app) == ["wish: 'much' is no size in MiB; write 64, or 1.5 GiB."]
+    put(app, "wish_memory", "1 MiB")
+    assert errors(app) == []
+    assert any(plain(button.label).startswith("input (1, ") for button in app.button)
 
 
 def test_inputs_that_divide_evenly_are_offered() -> None:

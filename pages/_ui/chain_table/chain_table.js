@@ -36,9 +36,9 @@ class Table {
     // What had the focus gets it back: the same field of the same row, whatever was done to the others.
     const focused = this.box.getRootNode().activeElement?.ariaLabel;
     this.rows = data.rows.map((layer, index) => this.row(layer, index, index === data.chosen));
-    const head = make("tr", {}, make("th"), make("th", {textContent: "layer"}), ...this.heads(ARGUMENTS), ...this.heads(FACTS), make("th"));
+    const head = make("tr", {}, make("th"), make("th", {textContent: "layer"}), ...this.heads(ARGUMENTS), ...this.heads(FACTS));
     const total = make("tr", {}, make("td"), make("td", {textContent: "total"}),
-      ...Object.keys(ARGUMENTS).map(() => make("td")), ...this.facts(data.total), make("td"));
+      ...Object.keys(ARGUMENTS).map(() => make("td")), ...this.facts(data.total));
     this.box.replaceChildren(make("table", {},
       make("thead", {}, head), make("tbody", {}, ...this.rows), make("tfoot", {}, total)));
     if (focused) this.labelled(focused)?.focus();
@@ -74,7 +74,7 @@ class Table {
     });
     const remove = make("button", {type: "button", textContent: "×", title: "Remove this layer", ariaLabel: `Remove layer ${index + 1}`});
     remove.onclick = () => this.send("remove", {row: index});
-    row.append(make("td", {}, this.handle(row, index), `${index + 1}`), what, ...cells, ...this.facts(layer.facts), make("td", {}, remove));
+    row.append(make("td", {}, this.handle(row, index), remove, `${index + 1}`), what, ...cells, ...this.facts(layer.facts));
     return row;
   }
 
