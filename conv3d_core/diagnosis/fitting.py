@@ -10,7 +10,7 @@ from conv3d_core.axis import AXES
 from conv3d_core.chain.layer import Case, Chain, Sizes
 from conv3d_core.chain.trace import Report, trace
 from conv3d_core.diagnosis.edits import Change, removed, resized, settings
-from conv3d_core.diagnosis.windows import axes_of, space, unfit, with_axes
+from conv3d_core.diagnosis.windows import axes_of, input_space, unfit, with_axes
 from conv3d_core.diagnosis.wording import axis_names
 from conv3d_core.errors import Conv3dError
 from conv3d_core.solve import EvenSizes, even_sizes_in_case
@@ -63,34 +63,35 @@ def fitting(case: Case, index: int, shape: Sizes) -> Iterator[Change]:
 
 def larger_input(case: Case, index: int, letters: Sequence[str]) -> Iterator[Change]:
     """The smallest input, larger along some axes, with which the layers up to one work."""
-    shape = case.input_shape
-    for letter in letters:
+    shape, places = case.input_shape, dict(zip(AXES, input_space(case), strict=False))
+    for letter in letters if places else ():
         fits = _passes_along(case, index, "" if letter == letters[-1] else letter)
-        found = shape if fits(shape) else _grown(shape, case, letter, fits)
+        found = shape if fits(shape) else _grown(shape, places[letter], fits)
         if found is None:
             return
         shape = found
     if shape != case.input_shape:
-        grown = [
-            letter
-            for letter, place in zip(AXES, space(shape, case.chain.framework), strict=True)
-            if shape[place] != case.input_shape[place]
-        ]
+        grown = [letter for letter, place in places.items() if shape[place] != case.input_shape[place]]
         yield resized(shape, f"use an input of {shape} or more along {axis_names(grown)}", "input")
 
 
 def even_inputs(case: Case, index: int, letters: Sequence[str]) -> Iterator[Change]:
     """The nearest inputs that the whole chain, or else its layers up to one, divide evenly along some axes."""
-    chain = case.chain
-    prefix = Chain(chain.layers[: index + 1], chain.framework)
+    places, framework = input_space(case), case.chain.framework
+    # What turns the input or gives it a batch leaves its sizes as they are.
+    whole, prefix = (
+        tuple(layer for layer in layers if layer.kind not in ("Transpose", "ExpandDims"))
+        for layers in (case.chain.layers, case.chain.layers[: index + 1])
+    )
+    volume = tuple(case.input_shape[place] for place in places)
+    read = (1, *volume, 1) if framework == "mlx" else (1, 1, *volume)
     sizes: tuple[EvenSizes, ...] = ()
-    for layers in (chain, prefix):
+    for layers in (whole, prefix):
         try:
-            sizes = even_sizes_in_case(replace(case, chain=layers), 1)
+            sizes = even_sizes_in_case(Case(Chain(layers, framework), read), 1)
             break
         except Conv3dError:  # there are no such sizes
             continue
-    places = space(case.input_shape, chain.framework)
     found = []
     for verb in ("crop", "pad") if sizes and places else ():
         shape, rules = list(case.input_shape), []
@@ -117,7 +118,7 @@ def inputs_with(case: Case, size_of: Callable[[Case], int], wanted: int) -> Iter
         size_of: what grows with the input.
         wanted: how large it is to be.
     """
-    places = space(case.input_shape, case.chain.framework)
+    places = input_space(case)
     if not places:
         return
     least = min(case.input_shape[place] for place in places)
@@ -159,12 +160,7 @@ def _passes_along(case: Case, index: int, letter: str) -> Callable[[Sizes], bool
     return works
 
 
-def _grown(shape: Sizes, case: Case, letter: str, works: Callable[[Sizes], bool]) -> Sizes | None:
-    places = space(shape, case.chain.framework)
-    if not places:
-        return None
-    place = places[AXES.index(letter)]
-
+def _grown(shape: Sizes, place: int, works: Callable[[Sizes], bool]) -> Sizes | None:
     def with_size(size: int) -> Sizes:
         return (*shape[:place], size, *shape[place + 1 :])
 

@@ -9,10 +9,11 @@ from conv3d_core.chain.layer import Case, Sizes
 from conv3d_core.chain.trace import Report, trace
 from conv3d_core.diagnosis.edits import Change, resized, settings
 from conv3d_core.diagnosis.finding import Draft, Finding
-from conv3d_core.diagnosis.windows import space
+from conv3d_core.diagnosis.windows import input_space
 from conv3d_core.diagnosis.wording import called, sentence
 from conv3d_core.shapes import FLOAT32_BYTES, format_bytes, input_bytes
 from conv3d_core.solve.memory import largest
+from conv3d_core.spec import MAX_ELEMENTS
 
 HALVES_WELL = (16, 8, 4, 2)
 
@@ -53,7 +54,7 @@ def memory_draft(report: Report, memory_bytes: int) -> Draft | None:
 def smaller_input(case: Case, suits: Callable[[Case], bool]) -> Iterator[Change]:
     """Fewer arrays in the batch, or the largest volume in the same proportions, that suit; or both."""
     shape = case.input_shape
-    places = space(shape, case.chain.framework)
+    places = input_space(case)
     if not places or min(shape) < 1:
         return
     longest = max(shape[place] for place in places)
@@ -66,12 +67,12 @@ def smaller_input(case: Case, suits: Callable[[Case], bool]) -> Iterator[Change]
         return suits(replace(case, input_shape=sizes))
 
     if len(shape) == 5:
-        batch = largest(shape[0] - 1, lambda count: fits((count, *shape[1:])))
+        batch = largest(min(shape[0] - 1, MAX_ELEMENTS), lambda count: fits((count, *shape[1:])))
         if batch:
             yield resized((batch, *shape[1:]), f"use a batch of {batch}: {(batch, *shape[1:])}", "batch")
     for one in (False, True) if len(shape) == 5 and shape[0] > 1 else (False,):
         batch = 1 if one else shape[0]
-        length = largest(longest - 1, lambda length, batch=batch: fits(cropped(length, batch)))  # type: ignore[misc]
+        length = largest(min(longest - 1, MAX_ELEMENTS), lambda length, batch=batch: fits(cropped(length, batch)))  # type: ignore[misc]
         # A size that halves well, where one is near.
         even = next((length - length % step for step in HALVES_WELL if length % step <= length // 8), length)
         for size in dict.fromkeys((even, length)):

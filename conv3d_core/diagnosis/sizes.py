@@ -11,7 +11,7 @@ from conv3d_core.diagnosis.failure import Failure
 from conv3d_core.diagnosis.finding import Draft
 from conv3d_core.diagnosis.fitting import fitting, larger_input, passes
 from conv3d_core.diagnosis.memory import smaller_input
-from conv3d_core.diagnosis.windows import Along, axes_of, space, three_of, unfit, with_axes
+from conv3d_core.diagnosis.windows import Along, axes_of, input_space, three_of, unfit, with_axes
 from conv3d_core.diagnosis.wording import axis_names, counted
 
 CODES = {"padding": "padding-too-large", "scale_factor": "zero-size", "kernel_size": "kernel-too-large"}
@@ -33,7 +33,7 @@ def _no_voxels(failure: Failure) -> Draft | None:
     if failure.error.field != "input" or not all(type(size) is int for size in shape) or min(shape, default=1) > 0:
         return None
     empty = [place for place, size in enumerate(shape) if size < 1]
-    letters = [letter for letter, place in zip(AXES, space(shape, failure.framework), strict=False) if place in empty]
+    letters = [letter for letter, place in zip(AXES, input_space(case), strict=False) if place in empty]
     where = f"along {axis_names(letters)}" if letters else f"in axis {empty[0]}"
     words = f"The input {shape} has nothing {where}, so there is nothing to compute from."
 
@@ -109,7 +109,7 @@ def _windows(failure: Failure) -> Draft | None:
 
 
 def _at_the_beginning(failure: Failure, along: Along) -> int:
-    places = space(failure.case.input_shape, failure.framework)
+    places = input_space(failure.case)
     return failure.case.input_shape[places[AXES.index(along.letter)]] if places else 0
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from conv3d_core.axis import AXES, AXIS_NAMES, Axis
 from conv3d_core.chain.layer import Case, Framework, Layer, Sizes
 from conv3d_core.chain.reach import Taps
-from conv3d_core.chain.trace import Row
+from conv3d_core.chain.trace import Row, trace
 from conv3d_core.diagnosis.wording import size_formula
 from conv3d_core.errors import SpecError
 from conv3d_core.spec import Triple, triple_of
@@ -123,6 +123,14 @@ def space(shape: Sizes, framework: Framework) -> range:
     if framework == "torch" and len(shape) in (4, 5):
         return range(len(shape) - 3, len(shape))
     return range(1, 4) if framework == "mlx" and len(shape) == 5 else range(0)
+
+
+def input_space(case: Case) -> tuple[int, ...]:
+    """Positions of D, H and W in the input, also where the text turns it first; none where it is no volume."""
+    letters = trace(case).input_letters
+    if set(AXES) <= set(letters):
+        return tuple(map(letters.index, AXES))
+    return tuple(space(case.input_shape, case.chain.framework))
 
 
 def with_axes(values: Sequence[int], changes: Mapping[int, int]) -> Triple:

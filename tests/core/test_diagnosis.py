@@ -165,6 +165,21 @@ class TestWhatRaisesNothing:
         assert found.words.endswith("So do layers 2 and 3 with what comes to them.")
         assert offered(found)[0] == "Pad the input to (1, 1, 64, 64, 64) (multiples of 8 divide evenly)"
 
+    def test_an_input_that_the_text_turns_is_changed_along_its_own_axes(self) -> None:
+        text = (
+            "class Net(nn.Module):\n    def __init__(self):\n        self.pool = nn.MaxPool3d(2)\n"
+            "        self.conv = nn.Conv3d(3, 4, 9)\n\n    def __call__(self, x):\n"
+            "        x = x.transpose(0, 2, 3, 4, 1)\n        x = self.pool(self.pool(x))\n        return self.conv(x)\n"
+        )
+        found = diagnosed(text, 2, 3, 31, 36, 36).findings
+        assert [(finding.code, finding.layer, finding.axis) for finding in found] == [
+            ("kernel-too-large", 3, "D"),
+            ("dropped-voxels", 1, "D"),
+        ]
+        assert "there are 7 (the input has 31)" in found[0].words
+        assert offered(found[0])[-1] == "Use an input of (2, 3, 36, 36, 36) or more along depth"
+        assert offered(found[1])[0] == "Pad the input to (2, 3, 36, 36, 36) (multiples of 4 divide evenly)"
+
     def test_outputs_of_padding_alone_are_counted(self) -> None:
         """Windows of 3 begin at -4 ... 9 of 8: those at -4, -3, 8 and 9 see none. 14^3 - 10^3 = 1744."""
         found = only("nn.Conv3d(1, 8, 3, padding=4)", 1, 8, 8, 8, 1)
