@@ -75,8 +75,9 @@ def skipped(found: Wrong) -> Draft:
     span = first.axis.effective_kernel_size
     gaps = d > 1 and k > 1 and (math.gcd(s, d) > 1 or s <= span)
     lost, whole = found.unread
+    along = first.skipped + (0 if is_dropped(first) else first.dropped)
     words = (
-        f"{found.who} never reads {first.skipped:,} of {counted(first.size, 'voxel')} along {first.name}:"
+        f"{found.who} never reads {along:,} of {counted(first.size, 'voxel')} along {first.name}:"
         f" {_why(found, gaps)}{found.also}{':' if found.also else ' So'} {lost:,} of {whole:,} voxels"
         f" ({100 * lost / whole:.3g} %) count for nothing."
     )

@@ -157,6 +157,7 @@ class TestWhatRaisesNothing:
         """A residual block's shortcut reads 16 of 32; that the last is not among them is no matter of its own."""
         found = only("nn.Conv3d(8, 16, 1, stride=2)", 1, 32, 32, 32, 8)
         assert (found.code, found.severity) == ("unread-voxels", "hint")
+        assert found.words.startswith("Conv3d never reads 16 of 32 voxels along depth:")
 
     def test_poolings_that_drop_voxels_are_one_finding_with_one_cause(self) -> None:
         """63 -> 31 -> 15 -> 7."""
