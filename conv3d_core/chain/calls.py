@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from conv3d_core.chain.layer import KINDS, Framework, Signature
+from conv3d_core.chain.near import did_you_mean, meant
 from conv3d_core.errors import SpecError, shown
 from conv3d_core.source_code import WORDS
 
@@ -215,6 +216,16 @@ def made_by(name: str) -> str | None:
     return _CLASSES.get(name)
 
 
+def class_meant(name: str) -> str:
+    """The class whose name is most like one that is not known; "" where none is.
+
+    >>> class_meant("Conv3D"), class_meant("Maxpool3d"), class_meant("Conv2D"), class_meant("ConvBlock")
+    ('Conv3d', 'MaxPool3d', 'Conv3d', '')
+    """
+    found = meant(name, [*_CLASSES, *NOT_THREE_D])
+    return f"{found[:-2]}3d" if found in NOT_THREE_D else found
+
+
 def bind(
     name: str, kind: str, framework: Framework, values: Sequence[object], keywords: Mapping[str, object], line: int
 ) -> Bound:
@@ -253,7 +264,7 @@ def bind(
             # One that the other framework has under this very name is kept: that it is not here is a finding.
             if own.startswith("**"):
                 raise SpecError("text", f"{shown(own)} on line {line} is not known", "write the arguments out")
-            raise SpecError(own, f"{name} on line {line} has no such argument", f"use {_listed(signature)}")
+            raise _no_such_argument(own, name, line, [name for name in signature.parameters if name not in _IGNORED])
         if canonical in given:
             raise SpecError(own, f"it is given twice to {name} on line {line}", "give it once")
         given[canonical] = value
@@ -280,7 +291,7 @@ def function(
     for own, value in keywords.items():
         canonical = own if own in names else _SPELT.get(own, own)
         if canonical not in (*names, "antialias") and canonical not in _IGNORED:
-            raise SpecError(own, f"{name} on line {line} has no such argument", f"use {', '.join(names) or 'none'}")
+            raise _no_such_argument(own, name, line, names)
         if canonical in given:
             raise SpecError(own, f"it is given twice to {name} on line {line}", "give it once")
         given[canonical] = value
@@ -333,8 +344,10 @@ def _signatures(name: str, kind: str, framework: Framework) -> tuple[Signature, 
     return other, own
 
 
-def _listed(signature: Signature) -> str:
-    return ", ".join(name for name in signature.parameters if name not in _IGNORED) or "none"
+def _no_such_argument(own: str, name: str, line: int, names: Sequence[str]) -> SpecError:
+    # Few words, and each another thing: what is only a little alike is most likely meant.
+    asked = did_you_mean(own, names, alike=0.6)
+    return SpecError(own, f"{name} on line {line} has no such argument{asked}", f"use {', '.join(names) or 'none'}")
 
 
 _CLASSES = _MORE_CLASSES | {

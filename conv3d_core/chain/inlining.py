@@ -9,6 +9,7 @@ from dataclasses import replace
 from conv3d_core.chain import calls, objects
 from conv3d_core.chain.expressions import Expressions
 from conv3d_core.chain.naming import SAME_MODULE
+from conv3d_core.chain.near import did_you_mean
 from conv3d_core.chain.objects import NOTHING, ROW, items_of
 from conv3d_core.chain.values import (
     Class,
@@ -113,7 +114,7 @@ class Calls(Expressions):
                     data = self.apply(item, data, _own_line(item, node), frame)
             return data
         if isinstance(module, Class) or (isinstance(module, Symbol) and module.last[:1].isupper()):
-            name = module.name if isinstance(module, Class) else module.written
+            name = module.name if isinstance(module, Class) else _as_meant(module)
             return self.way.note(data, node, f"{name} is the class and no layer; write {name}(...)")
         if isinstance(module, Symbol):
             place = ast.copy_location(ast.Name(module.path), node)
@@ -121,7 +122,8 @@ class Calls(Expressions):
             found = datas(self.way.function(module.last, data, [], {}, place, module.written, is_here=False))
             if found:
                 return found[0]
-            return self.way.note(data, place, f"what {module.written} does to the shape is not known here")
+            asked = did_you_mean(module.last, calls.FUNCTIONS)
+            return self.way.note(data, place, f"what {module.written} does to the shape is not known here{asked}")
         call = node if isinstance(node, ast.Call) else ast.copy_location(ast.Call(node, [], []), node)
         after = self.call(module, [data], {}, call, frame)
         found = datas(after)
@@ -307,7 +309,10 @@ class Calls(Expressions):
             return calls.NOT_THREE_D[called.last]
         if called.last in calls.SAME_SHAPE_CLASSES:
             return _SAME
-        return "it is not a layer that is read here" if called.last[:1].isupper() else ""
+        if not called.last[:1].isupper():
+            return ""
+        found = calls.class_meant(called.last)
+        return f"it is not a layer that is read here{f' (did you mean {found}?)' if found else ''}"
 
     def _by_name(self, function: str, values: list[object], node: ast.Call) -> object:
         of, name = values[0], str(values[1])
@@ -325,7 +330,10 @@ class Calls(Expressions):
         if len(found) > 1:
             return self.way.join(found, node)
         if found:
-            return self.way.note(found[0], node, f"what {self.said(node.func)} does to the shape is not known here")
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else self.said(node.func)
+            asked = did_you_mean(name, calls.FUNCTIONS)
+            why = f"what {self.said(node.func)} does to the shape is not known here{asked}"
+            return self.way.note(found[0], node, why)
         return Unknown(self.said(node))
 
 
@@ -333,6 +341,13 @@ def as_data(value: object) -> Data:
     """What a layer is applied to: the data, or something that is not known, with which a way begins."""
     found = datas(value)
     return found[0] if found else Data()
+
+
+def _as_meant(symbol: Symbol) -> str:
+    """What a class is called in the text, or would be without a slip of the pen."""
+    if calls.made_by(symbol.last):
+        return symbol.written
+    return symbol.written.removesuffix(symbol.last) + (calls.class_meant(symbol.last) or symbol.last)
 
 
 def _full(name: str, frame: Frame) -> str:

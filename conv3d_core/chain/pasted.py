@@ -16,6 +16,7 @@ _NOT_PYTHON = 8  # lines that are passed over before the text is given up: each 
 _FENCE = re.compile(r"\s*(```|~~~)")
 _PROMPT = re.compile(r"(\s*(?:>>>|\.\.\.|In \[\d*\]:|\s\.\.\.:)) ?")
 _BLOCK = re.compile(r"(async |class |def |elif |else\b|except\b|finally\b|for |if |try\b|while |with ).*:$")
+_QUOTES = str.maketrans("\u201c\u201d\u201e\u2018\u2019\u201a", "\"\"\"'''")
 _SHELL = re.compile(r"\s*(%|!|\?|\$ |pip install |conda install )")
 
 
@@ -67,16 +68,27 @@ class Pasted:
         Raises:
             SpecError: too many of them are none.
         """
-        for _ in range(_NOT_PYTHON + 1):
+        for _ in range(_NOT_PYTHON + 2):
             try:
                 return _parsed("\n".join(self.lines))
             except SyntaxError as error:
                 first = error
-                if not self._pass_over(error):
+                if not self._straightened(error) and not self._pass_over(error):
                     break
         at = f"line {first.lineno} " if first.lineno else ""
         reason = (first.msg or "").split(";")[0]
         raise SpecError("text", f"{at}is not Python ({reason})", REMEDY)
+
+    def _straightened(self, error: SyntaxError) -> bool:
+        """Turns a word processor's quotes into Python's, in all lines, where one of them is to blame.
+
+        Each is one character as before, so places stay.
+        """
+        if "invalid character" not in (error.msg or ""):
+            return False
+        before = list(self.lines)
+        self.lines[:] = [line.translate(_QUOTES) for line in before]
+        return self.lines != before
 
     def _pass_over(self, error: SyntaxError) -> bool:
         """Empties the line that is to blame, if it is no Python on its own either."""

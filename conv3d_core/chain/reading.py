@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -321,5 +322,7 @@ def _no_layer(way: Way) -> SpecError:
         if made.error:
             return made.error
     reasons = [why for _, why in way.noted if "-D; use" in why]
+    asked = [(line, re.search(r"did you mean \w+\?", why)) for line, why in way.noted]
+    reasons += [f"line {line}: {question[0]}" for line, question in asked if question]
     found = f"there is no layer in it that is read here{f' ({reasons[0]})' if reasons else ''}"
     return SpecError("text", found, REMEDY)
