@@ -16,6 +16,7 @@ Sizes = tuple[int, ...]
 
 # How each framework reads the axes of what it is given.
 LAYOUTS: Mapping[Framework, Layout] = {"mlx": "NDHWC", "torch": "NCDHW"}
+NAMES: Mapping[Framework, str] = {"mlx": "MLX", "torch": "PyTorch"}
 REQUIRED = "<required>"
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from conv3d_core.chain.layer import KINDS, REQUIRED, Chain, Framework, Layer
+from conv3d_core.chain.layer import KINDS, NAMES, REQUIRED, Chain, Framework, Layer
 from conv3d_core.chain.spelling import attribute_names, layer_call, over_axes
 from conv3d_core.errors import SpecError, shown
 from conv3d_core.spec import Triple
@@ -149,8 +149,8 @@ class Walk:
             SpecError: this is none.
         """
         if self.ported and self.rank != 5:
-            article = {"mlx": "MLX", "torch": "PyTorch"}[self.chain.framework]
-            raise self.error("input", f"gets an array of {self.rank} axes", f"give {article}'s layer one of 5")
+            whose = NAMES[self.chain.framework]
+            raise self.error("input", f"gets an array of {self.rank} axes", f"give {whose}'s layer one of 5")
         self.channels()
 
     def own(self, note: str) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from conv3d_core.chain.layer import KINDS
+from conv3d_core.chain.layer import KINDS, NAMES
 from conv3d_core.diagnosis.edits import LEFT_OUT, Change, removed, settings
 from conv3d_core.diagnosis.failure import Failure
 from conv3d_core.diagnosis.finding import Draft
-from conv3d_core.diagnosis.inputs import OTHER, READER
+from conv3d_core.diagnosis.inputs import OTHER
 from conv3d_core.diagnosis.values import TRIPLES, nearby
 from conv3d_core.diagnosis.windows import three_of
 from conv3d_core.diagnosis.wording import counted, named, own_name
@@ -36,11 +36,11 @@ def argument_draft(failure: Failure) -> Draft:
     name, layer, chain = failure.error.field, failure.layer, failure.case.chain
     code, words, formula = CODES.get(name, "bad-argument"), f"{failure.who}, {failure.error}", ""
     own, other = KINDS[layer.kind].signatures(failure.framework)
-    reader = READER[failure.framework]
+    reader = NAMES[failure.framework]
     if own and name not in own.defaults:
         words = f"{reader}'s {own.call} has no argument {name}"
         if other and name in other.defaults:
-            words += f"; {READER[OTHER[failure.framework]]}'s{'' if own.call == other.call else f' {other.call}'} has."
+            words += f"; {NAMES[OTHER[failure.framework]]}'s{'' if own.call == other.call else f' {other.call}'} has."
             words += INSTEAD.get(name, "") if failure.framework == "mlx" else ""
         else:
             words += "."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from conv3d_core.chain.layer import LAYOUTS, Case, Framework, Layer, Layout, Sizes
+from conv3d_core.chain.layer import LAYOUTS, NAMES, Case, Framework, Layer, Layout, Sizes
 from conv3d_core.chain.trace import Report
 from conv3d_core.diagnosis.edits import Change, inserted, resized, settings, together
 from conv3d_core.diagnosis.finding import Draft, Finding, Severity
@@ -12,7 +12,6 @@ from conv3d_core.diagnosis.wording import called, counted, sentence
 
 MOST_CHANNELS = 4  # of an input that is a picture or a scan
 ORDER: dict[Layout, str] = {"NDHWC": "(N, D, H, W, C)", "NCDHW": "(N, C, D, H, W)"}
-READER: dict[Framework, str] = {"mlx": "MLX", "torch": "PyTorch"}
 OTHER: dict[Framework, Framework] = {"mlx": "torch", "torch": "mlx"}
 # The places of the axes of the other layout in this one.
 MOVES: dict[Layout, tuple[int, ...]] = {"NDHWC": (0, 2, 3, 4, 1), "NCDHW": (0, 4, 1, 2, 3)}
@@ -38,7 +37,7 @@ def layout_draft(report: Report) -> Draft | None:
         return None
     channels = case.chain.layers[index].arguments.get("in_channels")
     here, there = (4, 1) if framework == "mlx" else (1, 4)
-    words = f"{READER[framework]} reads {ORDER[wanted]}: of {shape} it takes axis {here} for the channels, which has"
+    words = f"{NAMES[framework]} reads {ORDER[wanted]}: of {shape} it takes axis {here} for the channels, which has"
     words += f" {shape[here]}."
     who = called(case.chain, index)
     severity: Severity = "error"
@@ -49,7 +48,7 @@ def layout_draft(report: Report) -> Draft | None:
             words += f" {sentence(who)} takes {channels}, so nothing complains, and the result is wrong."
     elif shape[here] != channels == shape[there] and not _is_cube(shape, there):
         words += f" {sentence(who)} takes {channels}, as axis {there} has: the input seems to be {ORDER[other]}, as"
-        words += f" {READER[OTHER[framework]]} orders axes."
+        words += f" {NAMES[OTHER[framework]]} orders axes."
     elif shape[here] == channels and _looks_swapped(shape, here, there):
         severity = "hint"
         words += f" Axis {there}, of {shape[there]}, looks more like channels. If the input is {ORDER[other]}, nothing"

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from conv3d_core.chain.layer import Chain, Framework, Layer
+from conv3d_core.chain.layer import NAMES, Chain, Framework, Layer
 from conv3d_core.chain.port import port
 from conv3d_core.chain.walk import Walk
 from conv3d_core.errors import SpecError, WeightsError
 from conv3d_core.volumes.limits import clean
 from conv3d_core.volumes.members import natural
 from conv3d_core.weights.checkpoint import Array, Checkpoint
-from conv3d_core.weights.found import BATCHES, NAMES, conv3d_layers
+from conv3d_core.weights.found import BATCHES, conv3d_layers
 
 Arrays = Mapping[str, Array]
 Shapes = dict[str, tuple[int, ...]]

@@ -15,13 +15,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from conv3d_core.chain.layer import Framework
+from conv3d_core.chain.layer import NAMES, Framework
 from conv3d_core.spec import Shape
 from conv3d_core.volumes.members import natural
 from conv3d_core.weights.checkpoint import Array, Checkpoint
 
 LAYOUTS: tuple[Framework, Framework] = ("mlx", "torch")
-NAMES = {"mlx": "MLX", "torch": "PyTorch"}
 # A number that PyTorch's norms alone keep.
 BATCHES = "num_batches_tracked"
 # The largest kernels in use have some 31 taps along an axis; channels come in hundreds.

@@ -14,7 +14,7 @@ import streamlit as st
 from conv3d_core import SpecError
 from conv3d_core.axis import AXES
 from conv3d_core.chain import LAYOUTS, Case, Chain, Framework
-from conv3d_core.chain.layer import Sizes
+from conv3d_core.chain.layer import NAMES, Sizes
 from conv3d_core.chain.sizes import write_sizes
 from conv3d_core.chain.trace import Report
 from conv3d_core.chain.writing import to_mlx, to_torch
@@ -35,7 +35,6 @@ from conv3d_core.spec import ConvSpec, Shape
 from conv3d_core.volumes.limits import MIB
 from conv3d_core.weights import Checkpoint, conv3d_layers, convert, write_npz, write_safetensors
 from pages._ui import cached, doctor_controls, frame, weight_controls
-from pages._ui.doctor_views import NAMES
 
 SAME, HALF, OUTPUT, FIELD, MEMORY, EVEN = "same", "half", "output size", "receptive field", "memory", "even sizes"
 # What is asked for, by what is typed for it.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from conv3d_core.chain import Case, Chain, Passed
+from conv3d_core.chain.layer import NAMES
 from conv3d_core.chain.trace import Report
 from conv3d_core.diagnosis import Finding
 from conv3d_core.engine import Attempt
@@ -18,7 +19,6 @@ from conv3d_core.shapes import format_bytes
 from pages._ui import chain_table, frame, picture, views
 from pages._ui.doctor_controls import title
 
-NAMES = {"mlx": "MLX", "torch": "PyTorch"}
 MARKS = {
     "error": ":red[**Does not work**]",
     "silent": ":orange[**Runs, and is not right**]",

@@ -9,7 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from conv3d_core import ConvSpec
-from conv3d_core.chain.layer import Framework
+from conv3d_core.chain.layer import NAMES, Framework
 from conv3d_core.errors import WeightsError
 from conv3d_core.figures.kernel import kernel_png
 from conv3d_core.trained import Trained
@@ -20,7 +20,7 @@ from pages._ui import cached, frame, session, views
 from pages._ui.layer_state import per_axis
 
 _ARROW, _TIMES = "\N{RIGHTWARDS ARROW}", "\N{MULTIPLICATION SIGN}"
-LAYOUTS: dict[Framework, str] = {"torch": "PyTorch", "mlx": "MLX"}
+LAYOUTS: tuple[Framework, ...] = ("torch", "mlx")
 _UPLOADER, _LAYER, _LAYOUT = "weights_file", "weights_layer", "weights_layout"
 
 
@@ -75,8 +75,8 @@ def show_readings(layer: Conv3dWeights) -> None:
         for layout in LAYOUTS:
             kernel = layer.weight(layout)[0, ..., 0]
             with st.container(gap="xsmall", width=150):
-                st.markdown(f":small[{LAYOUTS[layout]}]")
-                st.image(views.address(kernel_png(kernel)), alt=f"The first kernel, read as {LAYOUTS[layout]}")
+                st.markdown(f":small[{NAMES[layout]}]")
+                st.image(views.address(kernel_png(kernel)), alt=f"The first kernel, read as {NAMES[layout]}")
 
 
 def offer_layer(trained: Trained) -> None:
@@ -105,14 +105,14 @@ def _ask_layer(stored: session.Weights) -> None:
 
 def _ask_layout(stored: session.Weights, chosen: Conv3dWeights) -> None:
     session.show(_LAYOUT, stored.layout)
-    reasons = (f"As {LAYOUTS[layout]}'s: {'; '.join(_reading(chosen, layout).why)}." for layout in LAYOUTS)
+    reasons = (f"As {NAMES[layout]}'s: {'; '.join(_reading(chosen, layout).why)}." for layout in LAYOUTS)
     layouts = list(LAYOUTS)
     st.radio(
         "Stored as",
         layouts,
         index=layouts.index(stored.layout),
         key=_LAYOUT,
-        format_func=lambda layout: f"{LAYOUTS[layout]}: {_sizes(chosen, layout)}",
+        format_func=lambda layout: f"{NAMES[layout]}: {_sizes(chosen, layout)}",
         on_change=_take_choice,
         help="\n\n".join(["PyTorch has the axes (O, I, KD, KH, KW), MLX has (O, KD, KH, KW, I).", *reasons]),
     )
