@@ -160,6 +160,11 @@ class Chain:
         begin = (passed.before for passed in self.passed if not passed.keeps_shape)
         return min((before for before in begin if before is not None), default=None)
 
+    def is_uncertain(self, index: int) -> bool:
+        """Whether what comes to a layer is not known for sure."""
+        begin = self.uncertain_from
+        return begin is not None and index >= begin
+
 
 @dataclass(frozen=True, slots=True)
 class Case:

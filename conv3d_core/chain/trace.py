@@ -139,6 +139,12 @@ class Report:
         """Of the last row; the input's where there is none."""
         return self.rows[-1].output_shape if self.rows else self.case.input_shape
 
+    def given_to(self, index: int) -> Sizes | None:
+        """What comes to a layer; None where the input does not come so far."""
+        if index < len(self.rows):
+            return self.rows[index].input_shape
+        return self.output_shape if index == self.failed else None
+
     @property
     def uncertain(self) -> range:
         """Indices of the rows whose shapes are not known for sure, since something before them was passed over."""

@@ -10,7 +10,7 @@ from conv3d_core.chain.trace import Report, trace
 from conv3d_core.diagnosis.edits import Change, inserted, resized, settings, together
 from conv3d_core.diagnosis.failure import Failure
 from conv3d_core.diagnosis.finding import Draft, Finding
-from conv3d_core.diagnosis.fitting import given_to, inputs_with
+from conv3d_core.diagnosis.fitting import inputs_with
 from conv3d_core.diagnosis.inputs import layout_draft, moved, unbatched_channels
 from conv3d_core.diagnosis.ranks import other_norms
 from conv3d_core.diagnosis.values import TOLD, nearby
@@ -173,7 +173,5 @@ def _flattened(index: int, shape: Sizes) -> Change:
 
 def _last_size(case: Case, index: int) -> int:
     """Of what comes to a layer; 0 where nothing does."""
-    report = trace(case)
-    if report.failed is not None and report.failed < index:
-        return 0
-    return given_to(report, index)[-1]
+    given = trace(case).given_to(index)
+    return given[-1] if given else 0

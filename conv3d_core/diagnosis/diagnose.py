@@ -82,10 +82,10 @@ def _goes_with(finding: Finding, rounded: Finding) -> bool:
 
 def _hedged(finding: Finding, case: Case) -> Finding | None:
     """What comes after something that was passed over holds only if that changes no axis: a hint, without fixes."""
-    begin = case.chain.uncertain_from
-    if begin is None or finding.layer is None or finding.layer < begin or finding.code in SHAPELESS:
+    chain = case.chain
+    if finding.layer is None or not chain.is_uncertain(finding.layer) or finding.code in SHAPELESS:
         return None
-    passed = next(item for item in case.chain.passed if item.before == begin and not item.keeps_shape)
+    passed = next(item for item in chain.passed if item.before == chain.uncertain_from and not item.keeps_shape)
     words = f"If line {passed.line}, which is passed over, leaves the array as it is: {finding.words}"
     return replace(finding, severity="hint", words=words)
 

@@ -9,7 +9,6 @@ from conv3d_core.chain.layer import Case, Framework, Layer, Sizes
 from conv3d_core.chain.trace import Report
 from conv3d_core.diagnosis.edits import Change
 from conv3d_core.diagnosis.finding import Draft, Finding
-from conv3d_core.diagnosis.fitting import given_to
 from conv3d_core.diagnosis.wording import called, sentence
 from conv3d_core.errors import Conv3dError
 
@@ -46,7 +45,7 @@ class Failure:
     @property
     def shape(self) -> Sizes:
         """What comes to the layer."""
-        return given_to(self.report, self.index)
+        return self.report.output_shape
 
     @property
     def who(self) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from conv3d_core.axis import AXES
 from conv3d_core.chain.layer import Case, Chain, Sizes
-from conv3d_core.chain.trace import Report, trace
+from conv3d_core.chain.trace import trace
 from conv3d_core.diagnosis.edits import Change, removed, resized, settings
 from conv3d_core.diagnosis.windows import axes_of, input_space, unfit, with_axes
 from conv3d_core.diagnosis.wording import axis_names
@@ -17,11 +17,6 @@ from conv3d_core.solve import EvenSizes, even_sizes_in_case
 
 # How often a size is doubled until it is large enough.
 DOUBLINGS = 12
-
-
-def given_to(report: Report, index: int) -> Sizes:
-    """The shape of the array that comes to a layer."""
-    return report.rows[index - 1].output_shape if index else report.case.input_shape
 
 
 def fitting(case: Case, index: int, shape: Sizes) -> Iterator[Change]:

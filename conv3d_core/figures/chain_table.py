@@ -114,8 +114,7 @@ def _row(layer: Layer, state: State, facts: Facts) -> TableRow:
 
 
 def _state(report: Report, index: int) -> State:
-    begin = report.case.chain.uncertain_from
-    if begin is not None and index >= begin:
+    if report.case.chain.is_uncertain(index):
         return "uncertain"
     if report.failed is not None and index >= report.failed:
         return "failed" if index == report.failed else "unreached"

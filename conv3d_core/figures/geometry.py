@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from conv3d_core.chain.layer import Layer, Sizes
+from conv3d_core.chain.reach import Taps
 from conv3d_core.chain.sizes import write_argument
-from conv3d_core.chain.trace import Report
+from conv3d_core.chain.trace import Report, Row
 from conv3d_core.figures.palette import ACCENT, LINE
 from conv3d_core.spec import Triple
 
@@ -84,18 +85,17 @@ def geometry_info(report: Report) -> GeometryInfo:
     through: list[str] = []
     for row in report.rows:
         through.append(brief(row.layer))
-        window = _window(row.layer)
+        window = _window(row)
         if window:
             blocks[-1] = replace(blocks[-1], window=window)
         if (row.output_shape, row.letters) != (shape, letters):
             shape, letters = row.output_shape, row.letters
-            doubtful = chain.uncertain_from is not None and row.index >= chain.uncertain_from
+            doubtful = chain.is_uncertain(row.index)
             blocks.append(replace(_block(shape, letters), through=tuple(through), uncertain=doubtful))
             through = []
     failed = ""
     if report.failed is not None:
-        doubtful = chain.uncertain_from is not None and report.failed >= chain.uncertain_from
-        failed = brief(chain.layers[report.failed]) + "?" * doubtful
+        failed = brief(chain.layers[report.failed]) + "?" * chain.is_uncertain(report.failed)
     if report.failed is None and through:
         last = blocks[-1]
         blocks[-1] = replace(last, after=tuple(through))
@@ -260,21 +260,9 @@ def _block(shape: Sizes, letters: str) -> Block:
     return Block(sizes, channels, f"{letters} {tuple(shape)}" if "?" not in letters else f"{tuple(shape)}")
 
 
-def _window(layer: Layer) -> tuple[int, int] | None:
-    """The effective kernel along H and W, where the layer has one that makes sense."""
-    if layer.family not in ("convolution", "pooling") or layer.kind == "ConvTranspose3d":
+def _window(row: Row) -> tuple[int, int] | None:
+    """The effective kernel along H and W, where the layer lays windows on its input."""
+    _, h, w = row.readings
+    if not isinstance(h, Taps) or not isinstance(w, Taps):
         return None
-    kernel = _three(layer.arguments.get("kernel_size"))
-    dilation = _three(layer.arguments.get("dilation", 1))
-    if kernel is None or dilation is None:
-        return None
-    _, h, w = (d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
-    return h, w
-
-
-def _three(value: object) -> Sequence[int] | None:
-    if isinstance(value, int) and value > 0:
-        return (value,) * 3
-    if isinstance(value, tuple | list) and len(value) == 3 and all(isinstance(n, int) and n > 0 for n in value):
-        return value
-    return None
+    return h.axis.effective_kernel_size, w.axis.effective_kernel_size

@@ -132,7 +132,7 @@ def explorer_query(report: Report, index: int) -> dict[str, str]:
     """
     spec = report.case.chain.layers[index].spec()
     d, h, w, c = USUAL_EDGE, USUAL_EDGE, USUAL_EDGE, spec.in_channels
-    given = given_to(report, index)
+    given = report.given_to(index)
     if given:
         with suppress(ShapeError):
             _, d, h, w, c = to_ndhwc(given, report.case.chain.framework)
@@ -146,14 +146,6 @@ def doctor_query(arguments: Mapping[str, Any], input_shape: Sizes) -> dict[str, 
     """This page's link for a layer of the explorer, possible or not."""
     code = f"conv = {write_call('nn.Conv3d', arguments)}\ny = conv(mx.zeros({tuple(input_shape)}))\n"
     return {"code": code, "shape": write_sizes(input_shape)}
-
-
-def given_to(report: Report, index: int) -> Sizes | None:
-    """What comes to a layer; None where the input does not come so far."""
-    row = next((row for row in report.rows if row.index == index), None)
-    if row:
-        return row.input_shape
-    return report.output_shape if index == report.failed else None
 
 
 def title(layer: Layer) -> str:
@@ -252,8 +244,12 @@ def _offer_examples() -> None:
 
 def _putter(text: str) -> Callable[[], None]:
     """A callback that puts a text in the place of the one that is there."""
-    shape = write_sizes(input_of(read_chain(text)))
-    return session.changer(code=text, shape=shape, **{"as": AS_READ, "for": next(iter(FRAMEWORKS))})
+
+    def put() -> None:
+        shape = write_sizes(input_of(read_chain(text)))
+        session.changer(code=text, shape=shape, **{"as": AS_READ, "for": next(iter(FRAMEWORKS))})()
+
+    return put
 
 
 def _adder(case: Case, kind: str) -> Callable[[], None]:

@@ -12,7 +12,7 @@ from typing import Any
 import streamlit as st
 
 from conv3d_core import SpecError
-from conv3d_core.axis import AXES
+from conv3d_core.axis import AXES, AXIS_NAMES
 from conv3d_core.chain import LAYOUTS, Case, Chain, Framework
 from conv3d_core.chain.layer import NAMES, Sizes
 from conv3d_core.chain.sizes import write_sizes
@@ -102,7 +102,7 @@ def _solutions(report: Report, index: int, question: str, wish: Any) -> tuple[So
         return field_in_case(case, index, wish)
     if question == MEMORY:
         return memory_in_case(case, index, wish)
-    given = doctor_controls.given_to(report, index)
+    given = report.given_to(index)
     if given is None:
         raise SpecError("layer", f"the input does not come as far as layer {index + 1}", "mend the one before")
     solve: dict[str, Callable[[ConvSpec, Shape], tuple[Solution, ...]]] = {
@@ -126,11 +126,11 @@ def _offer(number: int, found: Solution) -> None:
 
 
 def _offer_inputs(case: Case, axes: tuple[EvenSizes, EvenSizes, EvenSizes]) -> None:
-    for name, along in zip(("depth", "height", "width"), axes, strict=True):
+    for letter, along in zip(AXES, axes, strict=True):
         sizes = ", ".join(f"{size:,}" for size in along.sizes)
-        st.markdown(f"**{name}**: {along.rule} :small[(near by: {sizes})]")
+        st.markdown(f"**{AXIS_NAMES[letter]}**: {along.rule} :small[(near by: {sizes})]")
     letters = LAYOUTS[case.chain.framework][-len(case.input_shape) :]
-    by_place = {letters.index(letter): even for letter, even in zip("DHW", axes, strict=True)}
+    by_place = {letters.index(letter): even for letter, even in zip(AXES, axes, strict=True)}
 
     def nearest(place: int, size: int) -> int:
         return min(by_place[place].sizes, key=lambda even: abs(even - size)) if place in by_place else size

@@ -32,10 +32,10 @@ def verdict(report: Report) -> None:
     shape = report.case.input_shape
     before = views.shape_html(shape, report.input_letters or "?" * len(shape))
     after = views.shape_html(report.output_shape, report.rows[-1].letters) if report.rows else ""
-    failed, begin = report.failed, chain.uncertain_from
+    failed = report.failed
     nothing = "no layer" if failed is None else f"fails at layer {failed + 1}"
-    if failed is not None and begin is not None and failed >= begin:
-        nothing = f"uncertain from layer {begin + 1} on"
+    if failed is not None and chain.uncertain_from is not None and chain.is_uncertain(failed):
+        nothing = f"uncertain from layer {chain.uncertain_from + 1} on"
     views.through(before, after if failed is None else "", nothing)
     facts = [f"{NAMES[chain.framework]}, {len(chain.layers)} layer{'s' * (len(chain.layers) != 1)}"]
     if report.rows:
